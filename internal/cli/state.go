@@ -1,0 +1,63 @@
+// Package cli is the command line: one file a command, each an options struct,
+// a constructor and a run function. It owns how things are asked for and shown,
+// and must never know how the server does them: it speaks to the public API
+// through package client, and is handed the serving commands as functions.
+package cli
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"time"
+
+	"landward/internal/config"
+)
+
+// State is everything that a command may know of the process around it. No
+// command reaches for package os: tests hand in a State of their own.
+type State struct {
+	Args      []string // without the program's name
+	Stdin     io.Reader
+	Stdout    io.Writer
+	Stderr    io.Writer
+	Env       func(name string) string
+	Dir       string // the working directory
+	ConfigDir string // of the user: $XDG_CONFIG_HOME/landward
+	Version   string
+	Now       func() time.Time
+	Terminal  Terminal
+	// Open opens a file for reading; the name is absolute.
+	Open func(name string) (io.ReadCloser, error)
+	// Git runs git in a folder and returns what it printed.
+	Git func(ctx context.Context, dir string, args ...string) (string, error)
+}
+
+// path makes a file's name from the command line absolute.
+func (s State) path(name string) string {
+	if filepath.IsAbs(name) {
+		return filepath.Clean(name)
+	}
+	return filepath.Join(s.Dir, name)
+}
+
+// Terminal is what commands know of the terminal.
+type Terminal struct {
+	In, Out bool // whether standard input and output are one
+	Color   bool // whether standard output may be coloured
+	// Size returns the terminal's size in cells, 80 by 24 where there is none.
+	Size func() (width, height int)
+	// Secret reads a line from the terminal without showing it.
+	Secret func() (string, error)
+	// Raw hands every key to the program until restore is called.
+	Raw func() (restore func(), err error)
+	// Resized sends something each time that the size changes, until ctx ends.
+	Resized func(ctx context.Context) <-chan struct{}
+}
+
+// Servers are the commands that are no client of the API. Each blocks until
+// ctx ends; cmd/landward wires them, so that this package imports no server.
+type Servers struct {
+	Serve, Edge, Control, Engine func(ctx context.Context, c config.Config) error
+	// Purge removes everything that the installation made, and nothing else.
+	Purge func(ctx context.Context, c config.Config) error
+}

@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// System returns the State of the real process. It is the one place of this
+// package, with the files of saved logins, that meets package os.
+func System() State {
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = string(filepath.Separator)
+	}
+	return State{
+		Args:      os.Args[1:],
+		Stdin:     os.Stdin,
+		Stdout:    os.Stdout,
+		Stderr:    os.Stderr,
+		Env:       os.Getenv,
+		Dir:       dir,
+		ConfigDir: configDir(os.Getenv),
+		Version:   version(),
+		Now:       time.Now,
+		Terminal:  terminal(os.Stdin, os.Stdout, os.Getenv),
+		Open:      func(name string) (io.ReadCloser, error) { return os.Open(name) },
+		Git:       git,
+	}
+}
+
+// configDir is where a user's logins are kept; empty where the user has no home.
+func configDir(env func(string) string) string {
+	if dir := env("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "landward")
+	}
+	if home := env("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".config", "landward")
+	}
+	return ""
+}
+
+// version is the module's version where the build has one, else its commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	commit, dirty := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision" && len(s.Value) >= 12:
+			commit = s.Value[:12]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "-dirty"
+		}
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	return cmp.Or(commit, "devel") + dirty
+}
+
+func terminal(in, out *os.File, env func(string) string) Terminal {
+	isIn, isOut := term.IsTerminal(int(in.Fd())), term.IsTerminal(int(out.Fd()))
+	return Terminal{
+		In:    isIn,
+		Out:   isOut,
+		Color: isOut && env("NO_COLOR") == "" && env("TERM") != "dumb",
+		Size: func() (int, int) {
+			if w, h, err := term.GetSize(int(out.Fd())); err == nil && w > 0 && h > 0 {
+				return w, h
+			}
+			return 80, 24
+		},
+		Secret: func() (string, error) { return readSecret(in, isIn) },
+		Raw: func() (func(), error) {
+			old, err := term.MakeRaw(int(in.Fd()))
+			if err != nil {
+				return nil, fmt.Errorf("set the terminal to raw: %w", err)
+			}
+			return func() { _ = term.Restore(int(in.Fd()), old) }, nil
+		},
+		Resized: resized,
+	}
+}
+
+func readSecret(in *os.File, isTerminal bool) (string, error) {
+	if isTerminal {
+		line, err := term.ReadPassword(int(in.Fd()))
+		return string(line), err
+	}
+	line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
+	if errors.Is(err, io.EOF) && line != "" {
+		err = nil
+	}
+	return strings.TrimRight(line, "\r\n"), err
+}
+
+// resized turns the window's signal into a channel. Its goroutine ends with ctx.
+func resized(ctx context.Context) <-chan struct{} {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGWINCH)
+	out := make(chan struct{}, 1)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+				select {
+				case out <- struct{}{}:
+				default: // one is waiting already
+				}
+			}
+		}
+	}()
+	return out
+}
+
+// git runs git with the user's own settings, but without prompts.
+func git(ctx context.Context, dir string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}

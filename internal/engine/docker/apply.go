@@ -1,0 +1,285 @@
+package docker
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"landward/internal/engine"
+	"landward/internal/landward"
+	"landward/internal/policy"
+)
+
+// cleanup is how long the engine may take to undo what a cancelled or failed
+// call has begun.
+const cleanup = 30 * time.Second
+
+// Apply implements engine.Engine. A container that cannot start is removed
+// again: the error has the runtime's words, and one that was never started
+// would look like a held one. A command that the image does not have is no
+// such error: the container's init starts, says so in the log, and ends with
+// exit code 127 (126: not executable).
+func (d *Docker) Apply(ctx context.Context, u engine.Unit) (engine.Container, error) {
+	release, err := d.units.acquire(ctx, u.ID)
+	if err != nil {
+		return engine.Container{}, explain("wait for unit", err)
+	}
+	defer release()
+	id, err := d.bring(ctx, u)
+	if err != nil {
+		return engine.Container{}, err
+	}
+	c, err := d.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return engine.Container{}, explain("inspect container", err)
+	}
+	return fromInspect(c.Container), nil
+}
+
+// bring makes the unit's container exist and run, and returns its id. A
+// network that was removed behind our back shows only at the start; then it
+// begins again, once, with nothing taken for known.
+func (d *Docker) bring(ctx context.Context, u engine.Unit) (string, error) {
+	for again := false; ; again = true {
+		id, err := d.bringOnce(ctx, u)
+		if err == nil || again || !isMissingNetwork(err) {
+			return id, err
+		}
+		d.nets.forget(u.AppID)
+	}
+}
+
+func (d *Docker) bringOnce(ctx context.Context, u engine.Unit) (string, error) {
+	made, err := d.create(ctx, u)
+	if err != nil {
+		return "", err
+	}
+	if made.fresh || made.state == container.StateCreated {
+		// Again for one that was created but never started: the engine may
+		// have died between the two.
+		if err := d.putFiles(ctx, made.id, u.Files); err != nil {
+			d.discard(ctx, made)
+			return "", err
+		}
+	}
+	if u.Hold || made.state == container.StateRunning || made.state == container.StateRestarting {
+		return made.id, nil
+	}
+	if _, err := d.api.ContainerStart(ctx, made.id, client.ContainerStartOptions{}); err != nil {
+		d.discard(ctx, made)
+		return "", startError(err)
+	}
+	return made.id, nil
+}
+
+// startError tells a container that cannot start from a Docker that cannot.
+func startError(err error) error {
+	if explained := explain("start container", err); landward.CodeOf(explained) != landward.CodeInternal {
+		return explained
+	}
+	return cannotStart(err)
+}
+
+// made is a container that create made or found.
+type made struct {
+	id    string
+	fresh bool // made by this call
+	state container.ContainerState
+}
+
+// discard removes a container that this call made and could not finish. One
+// that Docker could not answer about stays: the next Apply takes it up.
+func (d *Docker) discard(ctx context.Context, m made) {
+	if !m.fresh {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	defer cancel()
+	if err := d.removeContainer(ctx, m.id); err != nil {
+		d.o.Log.Warn("unfinished container not removed", "container", m.id, "err", err)
+	}
+}
+
+// create makes the unit's container, or finds it and sets its restart rule.
+func (d *Docker) create(ctx context.Context, u engine.Unit) (made, error) {
+	if err := checkUnit(u); err != nil {
+		return made{}, err
+	}
+	img, err := d.imageConfig(ctx, u.Image)
+	if err != nil {
+		return made{}, err
+	}
+	net, err := d.network(ctx, u.AppID, u.App)
+	if err != nil {
+		return made{}, err
+	}
+	// Addresses are given out one at a time: a container shows its own as soon
+	// as it is created.
+	release, err := d.apps.acquire(ctx, strconv.FormatInt(u.AppID, 10))
+	if err != nil {
+		return made{}, explain("wait for addresses", err)
+	}
+	defer release()
+	list, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: d.mine(label(labelApp, u.AppID))})
+	if err != nil {
+		return made{}, explain("list containers", err)
+	}
+	for _, c := range list.Items {
+		if c.Labels[labelUnit] == u.ID {
+			return d.adopt(ctx, u, img, net, c)
+		}
+	}
+	addr, err := freeAddress(net.subnet, takenAddresses(list.Items))
+	if err != nil {
+		return made{}, err
+	}
+	a, err := d.admit(u, img, net, addr)
+	if err != nil {
+		return made{}, err
+	}
+	if err := d.ensureVolumes(ctx, u); err != nil {
+		return made{}, err
+	}
+	return d.createAdmitted(ctx, a)
+}
+
+func (d *Docker) createAdmitted(ctx context.Context, a admitted) (made, error) {
+	res, err := d.api.ContainerCreate(ctx, a.create)
+	switch {
+	case err == nil:
+		return made{id: res.ID, fresh: true, state: container.StateCreated}, nil
+	case cerrdefs.IsNotFound(err):
+		return made{}, landward.Errorf(landward.CodeNotFound, "the image %s is gone", short(a.create.Config.Image)).
+			WithHint("deploy again to build it anew").Wrap(err)
+	case cerrdefs.IsConflict(err):
+		return made{}, landward.Errorf(landward.CodeConflict, "a container that is not ours has the name %s", a.create.Name).
+			WithHint("rename or remove it: docker rm %s", a.create.Name).Wrap(err)
+	}
+	return made{}, explain("create container", err)
+}
+
+// adopt takes the container that the unit already has, and sets its restart rule.
+func (d *Docker) adopt(ctx context.Context, u engine.Unit, img imageConfig, net appNetwork, c container.Summary) (made, error) {
+	addr, _ := netip.ParseAddr(c.Labels[labelAddr])
+	a, err := d.admit(u, img, net, addr)
+	if err != nil {
+		return made{}, err
+	}
+	have, err := d.api.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
+	if err != nil {
+		return made{}, explain("inspect container", err)
+	}
+	if have.Container.HostConfig.RestartPolicy.Name != a.update.RestartPolicy.Name {
+		if _, err := d.api.ContainerUpdate(ctx, c.ID, a.update); err != nil {
+			return made{}, explain("update container", err)
+		}
+	}
+	return made{id: c.ID, state: have.Container.State.Status}, nil
+}
+
+// ensureVolumes makes the unit's named volumes.
+func (d *Docker) ensureVolumes(ctx context.Context, u engine.Unit) error {
+	for _, v := range u.Volumes {
+		name := d.names.volumePrefix(u.AppID) + v.Name
+		res, err := d.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: "local", Labels: map[string]string{
+			labelInstance: d.o.Instance,
+			labelApp:      strconv.FormatInt(u.AppID, 10),
+			labelAppName:  u.App,
+			labelVolume:   v.Name,
+		}})
+		if err != nil {
+			return explain("create volume", err)
+		}
+		// Docker answers with the volume that has the name, whoever made it.
+		if res.Volume.Labels[labelInstance] != d.o.Instance || len(res.Volume.Options) > 0 || res.Volume.Driver != "local" {
+			return landward.Errorf(landward.CodePolicy, "the volume %s exists and is not ours", name).
+				WithHint("rename the volume of the app, or remove that one by hand")
+		}
+	}
+	return nil
+}
+
+// putFiles writes /run/secrets into a container that does not run yet.
+// Docker's archive call is never used on one that does: there the app could
+// race it with links of its own.
+func (d *Docker) putFiles(ctx context.Context, id string, files map[string]string) error {
+	if len(files) == 0 {
+		return nil
+	}
+	archive, err := secretsTar(files, d.o.Now())
+	if err != nil {
+		return err
+	}
+	_, err = d.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: archive})
+	if err != nil {
+		return explain("write secret files", err)
+	}
+	return nil
+}
+
+// secretsTar packs the files as the container sees them: readable by every
+// user in it, for the app's may have any number, and writable by none.
+func secretsTar(files map[string]string, at time.Time) (*bytes.Buffer, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "run/secrets/", Mode: 0o555, ModTime: at})
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err != nil {
+			break
+		}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: "run/secrets/" + name, Mode: 0o444, Size: int64(len(files[name])), ModTime: at}
+		if err = w.WriteHeader(h); err == nil {
+			_, err = w.Write([]byte(files[name]))
+		}
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pack secret files: %w", err)
+	}
+	return &b, nil
+}
+
+// takenAddresses are those of all containers of an app, stopped ones too:
+// they come back with theirs.
+func takenAddresses(list []container.Summary) map[netip.Addr]bool {
+	taken := map[netip.Addr]bool{}
+	for _, c := range list {
+		if a, err := netip.ParseAddr(c.Labels[labelAddr]); err == nil {
+			taken[a] = true
+		}
+		if c.NetworkSettings == nil {
+			continue
+		}
+		for _, n := range c.NetworkSettings.Networks {
+			taken[n.IPAddress] = true
+		}
+	}
+	return taken
+}
+
+// short cuts a content address for people.
+func short(id string) string {
+	id = strings.TrimPrefix(id, "sha256:")
+	return id[:min(12, len(id))]
+}
+
+// restartOf says a Docker restart rule in the contract's words.
+func restartOf(p container.RestartPolicy) engine.Restart {
+	if p.Name == policy.RestartUnlessStopped || p.IsAlways() {
+		return engine.RestartAlways
+	}
+	return engine.RestartNever
+}

@@ -1,0 +1,175 @@
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"landward/internal/engine"
+	"landward/internal/failpoint"
+	"landward/internal/landward"
+)
+
+// startBounds is how many containers of one app are started at a time.
+const startAtOnce = 4
+
+// start makes the units run. Those on probation are the candidate's: what is
+// wrong with them ends its deployment.
+func (w *worker) start(ctx context.Context, op Start) error {
+	cand := w.last.Candidate
+	if op.Probation {
+		if err := w.beginStarting(ctx, *cand); err != nil {
+			return err
+		}
+		w.out(cand.Deployment).Step("Starting %s", names(op.Units))
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(startAtOnce)
+	for _, u := range op.Units {
+		w.unretire(u.ID)
+		if op.Probation {
+			u.Restart = engine.RestartNever
+			if box, err := w.r.Engine.Inspect(ctx, u.ID); err == nil && box.Restart == engine.RestartAlways {
+				u.Restart = engine.RestartAlways // it serves already and is taken over
+			}
+		}
+		group.Go(func() error {
+			box, err := w.r.Engine.Apply(gctx, u)
+			if err == nil {
+				w.r.output.follow([]engine.Container{box})
+				failpoint.Hit("reconcile.started")
+			}
+			return err
+		})
+	}
+	if op.Probation {
+		group.Go(func() error { return w.keepImages(gctx, cand.Release) })
+	}
+	err := group.Wait()
+	if err == nil || !op.Probation || ctx.Err() != nil {
+		return err
+	}
+	if landward.CodeOf(err) == landward.CodeUnavailable {
+		return err // the engine is away; the deadline decides
+	}
+	return w.fail(ctx, *cand, "starting", landward.AsError(err))
+}
+
+// beginStarting moves the deployment from releasing to starting, once.
+func (w *worker) beginStarting(ctx context.Context, c Candidate) error {
+	if c.Deployment.State == landward.StateStarting {
+		return nil
+	}
+	grace := w.r.Defaults.Health.Grace
+	for _, svc := range c.Release.Effective() {
+		for _, p := range svc.Processes {
+			grace = max(grace, p.Health.Grace)
+		}
+	}
+	// Twice the grace: containers need time to be made before they can be healthy.
+	deadline := w.r.Now().Add(2*grace + time.Minute)
+	_, err := w.r.Store.Advance(ctx, c.Deployment.ID, []landward.State{landward.StateReleasing}, landward.StateStarting, deadline)
+	return err
+}
+
+// keepImages tags the release's images, so that they stay as long as it does.
+func (w *worker) keepImages(ctx context.Context, rel landward.Release) error {
+	for _, svc := range rel.Services {
+		if err := w.r.Images.Keep(ctx, svc.Image.ID, w.appID, w.last.App.Name, rel.Version, svc.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retire drains the units and removes them, beside everything else: the app's
+// next deployment does not wait for the last one's slowest request.
+func (w *worker) retire(ctx context.Context, boxes []engine.Container) {
+	for _, c := range boxes {
+		ctx, cancel := context.WithCancel(ctx)
+		gone := make(chan struct{})
+		w.mu.Lock()
+		w.retiring[c.Unit], w.gone[c.Unit] = cancel, gone
+		w.mu.Unlock()
+		w.r.group.Go(func() error {
+			defer func() {
+				cancel()
+				w.mu.Lock()
+				delete(w.retiring, c.Unit)
+				delete(w.gone, c.Unit)
+				w.mu.Unlock()
+				close(gone)
+				w.poke()
+			}()
+			if err := w.retireOne(ctx, c); err != nil && ctx.Err() == nil {
+				w.log.Warn("unit not retired", "unit", c.Unit, "error", err)
+				pause(ctx, time.Second) // it is planned again
+			}
+			return nil
+		})
+	}
+}
+
+func (w *worker) retireOne(ctx context.Context, c engine.Container) error {
+	if c.Process == landward.WebProcess && c.State == engine.Running {
+		if err := w.r.Edge.Drain(ctx, []string{c.Unit}, w.r.DrainLimit); err != nil {
+			w.log.Warn("unit not drained", "unit", c.Unit, "error", err)
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	failpoint.Hit("reconcile.retiring")
+	if err := w.r.Engine.Remove(ctx, c.Unit, w.stopTimeout(c)); err != nil {
+		return err
+	}
+	w.r.output.wait(ctx, c.Unit)
+	return w.r.Store.SetFact(ctx, portFact(c.Unit), "")
+}
+
+// stopTimeout is what the container's own process asks for.
+func (w *worker) stopTimeout(c engine.Container) time.Duration {
+	for _, rel := range []*landward.Release{w.last.Current, w.last.Previous} {
+		if rel == nil {
+			continue
+		}
+		if p, _, ok := rel.Process(c.Process); ok && p.StopTimeout > 0 {
+			return p.StopTimeout
+		}
+	}
+	return w.r.Defaults.StopTimeout
+}
+
+// unretire stops a retirement of a unit that is wanted again and waits for its end.
+func (w *worker) unretire(id string) {
+	w.mu.Lock()
+	cancel, gone := w.retiring[id], w.gone[id]
+	w.mu.Unlock()
+	if cancel == nil {
+		return
+	}
+	cancel()
+	<-gone
+}
+
+// removeApp takes away all that a deleted app had, the row last: a crash in
+// between starts over.
+func (w *worker) removeApp(ctx context.Context) error {
+	if err := w.r.routes.remove(ctx, w.appID); err != nil {
+		return err
+	}
+	if err := w.r.Engine.RemoveApp(ctx, w.appID, true); err != nil {
+		return err
+	}
+	if _, err := w.r.Images.Collect(ctx, w.appID, nil); err != nil {
+		return err
+	}
+	if err := w.r.Forget(ctx, w.last.App); err != nil {
+		return err
+	}
+	if err := w.r.Logs.Remove(w.appID); err != nil {
+		return err
+	}
+	return w.r.Store.DropApp(ctx, w.appID)
+}

@@ -1,0 +1,69 @@
+package route
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Entry is what the edge knows about one finished request. Its slices are only
+// good during the call that hands it over.
+type Entry struct {
+	At      time.Time // when the request's first byte was there
+	AppID   int64     // 0: no app, or Landward's own API
+	Unit    string    // which target answered, "" for none
+	Method  []byte
+	Path    []byte // without the query, which may hold secrets
+	Host    []byte // normalised
+	ID      []byte // X-Request-Id
+	IP      netip.Addr
+	Minor   int  // HTTP/1.Minor
+	Status  int  // 0: the connection ended before an answer
+	Code    Code // "" for an answer of the app's
+	In, Out int64
+	Total   time.Duration // until the last byte of the answer
+	Connect time.Duration // until there was a connection to the target
+	Service time.Duration // from then until the answer's head
+}
+
+// Code is why the edge answered itself, or why an answer is not whole.
+type Code string
+
+// The codes.
+const (
+	CodeBadRequest   Code = "bad_request"
+	CodeTooLarge     Code = "too_large"     // body
+	CodeHeaderLarge  Code = "header_large"  // head
+	CodeSlow         Code = "slow_client"   // the client took too long
+	CodeClientGone   Code = "client_gone"   // the client went away
+	CodeUnknownHost  Code = "unknown_host"  // no route for it
+	CodeNoTarget     Code = "no_target"     // the app has no unit that answers; State says why
+	CodeRefused      Code = "refused"       // no connection to any target
+	CodeReset        Code = "reset"         // the app closed before it had answered
+	CodeTimeout      Code = "timeout"       // the app took too long
+	CodeBadAnswer    Code = "bad_answer"    // what the app sent is not HTTP
+	CodeCut          Code = "cut"           // ended by us at the drain limit
+	CodeBusy         Code = "busy"          // too many connections
+	CodeInternal     Code = "internal"      // our fault
+	CodeShuttingDown Code = "shutting_down" // the edge is going away
+)
+
+// Fault is an answer that the edge makes itself.
+type Fault struct {
+	Status     int
+	Code       Code
+	App        string // "" where none is known, or where the client need not know
+	State      State  // with CodeNoTarget: how the app stands
+	Reason     string // one line more for the curious, such as what was malformed
+	RequestID  string
+	RetryAfter int // seconds; 0: say nothing
+}
+
+// DrainReport says how the requests on retired targets ended.
+type DrainReport struct {
+	InFlight int           `json:"in_flight"`         // requests and upgraded connections at the start
+	Finished int           `json:"finished"`          // ended by themselves
+	Closed   int           `json:"closed"`            // upgraded connections that were closed at the limit
+	Cut      int           `json:"cut"`               // requests that were cut off at the limit
+	Serving  []string      `json:"serving,omitempty"` // targets still in the table: not drained
+	Took     time.Duration `json:"took"`
+}

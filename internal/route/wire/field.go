@@ -1,0 +1,322 @@
+package wire
+
+import "bytes"
+
+// Kind says what a header line is to a proxy.
+type Kind uint8
+
+// The kinds of header line.
+const (
+	Other            Kind = iota // copied as it is
+	Host                         // read and written anew
+	ContentLength                // read and written anew
+	TransferEncoding             // read and written anew
+	Connection                   // hop by hop, read
+	Upgrade                      // hop by hop, read
+	Hop                          // hop by hop, dropped
+	Forwarding                   // says who the client is: only the edge may
+	RequestID                    // likewise, both ways
+	Expect                       // read, copied
+	Accept                       // read, copied
+	Date                         // copied, added where missing
+	Named                        // named by Connection: dropped
+)
+
+// Field is one header line. Its slices point into the parsed buffer.
+type Field struct {
+	Kind  Kind
+	Line  []byte // with its CRLF
+	Name  []byte
+	Value []byte // without the space around it
+}
+
+// Dropped reports whether a line of that kind is not copied to the other side.
+func (k Kind) Dropped() bool {
+	switch k {
+	case Other, Expect, Accept, Date:
+		return false
+	}
+	return true
+}
+
+// fields is the part that heads of requests and answers share.
+type fields struct {
+	list  [MaxFields]Field
+	count int
+
+	length     int64 // -1: none
+	chunked    bool
+	close      bool // Connection: close
+	keep       bool // Connection: keep-alive
+	upgradeTok bool // Connection: upgrade
+	upgrade    []byte
+	host       []byte
+	hosts      int
+	date       bool
+	expect     bool
+	accept     []byte
+}
+
+func (f *fields) reset() {
+	f.count, f.hosts = 0, 0
+	f.length = -1
+	f.chunked, f.close, f.keep, f.upgradeTok = false, false, false, false
+	f.date, f.expect = false, false
+	f.upgrade, f.host, f.accept = nil, nil, nil
+}
+
+// Fields are the header lines in their order.
+func (f *fields) Fields() []Field { return f.list[:f.count] }
+
+// parse reads the header lines in buf, which ends with the empty line.
+func (f *fields) parse(buf []byte) error {
+	connections := 0
+	for {
+		if len(buf) == 2 && buf[0] == '\r' && buf[1] == '\n' {
+			break
+		}
+		if f.count == MaxFields {
+			return ErrFieldCount
+		}
+		fd := &f.list[f.count]
+		n, err := fd.parse(buf)
+		if err != nil {
+			return err
+		}
+		buf = buf[n:]
+		f.count++
+		if fd.Kind == Other {
+			continue
+		}
+		if fd.Kind == Connection {
+			connections++
+		}
+		if err := f.note(fd); err != nil {
+			return err
+		}
+	}
+	if f.chunked && f.length >= 0 {
+		return ErrFraming
+	}
+	if connections > 0 {
+		return f.connection()
+	}
+	return nil
+}
+
+// parse reads one line from the front of buf and returns its length.
+func (fd *Field) parse(buf []byte) (int, error) {
+	end := bytes.IndexByte(buf, '\n')
+	if end < 1 || buf[end-1] != '\r' {
+		return 0, ErrBareLF
+	}
+	if buf[0] == ' ' || buf[0] == '\t' {
+		return 0, ErrFold
+	}
+	line := buf[:end-1]
+	colon := 0
+	for colon < len(line) && classes[line[colon]]&classToken != 0 {
+		colon++
+	}
+	if colon == 0 || colon == len(line) || line[colon] != ':' {
+		return 0, ErrFieldName
+	}
+	value := line[colon+1:]
+	for _, c := range value {
+		if classes[c]&classValue == 0 {
+			if c == '\r' {
+				return 0, ErrBareCR
+			}
+			return 0, ErrControl
+		}
+	}
+	fd.Line, fd.Name, fd.Value = buf[:end+1], line[:colon], trim(value)
+	fd.Kind = kindOf(fd.Name)
+	return end + 1, nil
+}
+
+// note takes what a proxy must understand from one line.
+func (f *fields) note(fd *Field) error {
+	switch fd.Kind {
+	case Host:
+		f.host = fd.Value
+		f.hosts++
+	case ContentLength:
+		n, ok := parseLength(fd.Value)
+		if !ok {
+			return ErrLength
+		}
+		if f.length >= 0 {
+			return ErrLengthTwice
+		}
+		f.length = n
+	case TransferEncoding:
+		if f.chunked || !EqualFold(fd.Value, "chunked") {
+			return ErrCoding
+		}
+		f.chunked = true
+	case Upgrade:
+		if f.upgrade != nil {
+			return ErrConnection
+		}
+		f.upgrade = fd.Value
+	case Expect:
+		if f.expect || !EqualFold(fd.Value, "100-continue") {
+			return ErrExpect
+		}
+		f.expect = true
+	case Accept:
+		if f.accept == nil {
+			f.accept = fd.Value
+		}
+	case Date:
+		f.date = true
+	}
+	return nil
+}
+
+// maxTokens bounds the work that one Connection header can ask for.
+const maxTokens = 32
+
+// connection reads the Connection lines and marks every line that they name.
+func (f *fields) connection() error {
+	tokens := 0
+	for i := range f.Fields() {
+		if f.list[i].Kind != Connection {
+			continue
+		}
+		for rest := f.list[i].Value; rest != nil; {
+			var tok []byte
+			tok, rest = nextItem(rest)
+			if len(tok) == 0 {
+				continue
+			}
+			if tokens++; tokens > maxTokens || !all(tok, classToken) {
+				return ErrConnection
+			}
+			f.token(tok)
+		}
+	}
+	return nil
+}
+
+func (f *fields) token(tok []byte) {
+	switch {
+	case EqualFold(tok, "close"):
+		f.close = true
+	case EqualFold(tok, "keep-alive"):
+		f.keep = true
+	case EqualFold(tok, "upgrade"):
+		f.upgradeTok = true
+	default:
+		for i := range f.Fields() {
+			if fd := &f.list[i]; !fd.Kind.Dropped() && bytes.EqualFold(fd.Name, tok) {
+				fd.Kind = Named
+			}
+		}
+	}
+}
+
+// kindOf sorts a header name. Underscores count as dashes for the headers that
+// say who the client is, because many servers make them the same variable.
+func kindOf(name []byte) Kind {
+	switch len(name) {
+	case 2:
+		if EqualFold(name, "te") {
+			return Hop
+		}
+	case 4:
+		switch {
+		case EqualFold(name, "host"):
+			return Host
+		case EqualFold(name, "date"):
+			return Date
+		}
+	case 5:
+		if EqualFold(name, "proxy") { // becomes HTTP_PROXY in a CGI environment
+			return Forwarding
+		}
+	case 6:
+		switch {
+		case EqualFold(name, "accept"):
+			return Accept
+		case EqualFold(name, "expect"):
+			return Expect
+		}
+	case 7:
+		if EqualFold(name, "upgrade") {
+			return Upgrade
+		}
+	case 9:
+		switch {
+		case sameName(name, "x-real-ip"), EqualFold(name, "forwarded"):
+			return Forwarding
+		}
+	case 10:
+		switch {
+		case EqualFold(name, "connection"):
+			return Connection
+		case EqualFold(name, "keep-alive"):
+			return Hop
+		}
+	case 12:
+		if sameName(name, "x-request-id") {
+			return RequestID
+		}
+	case 14:
+		if sameName(name, "content-length") {
+			return exact(name, "content-length", ContentLength)
+		}
+	case 16:
+		if EqualFold(name, "proxy-connection") {
+			return Hop
+		}
+	case 17:
+		if sameName(name, "transfer-encoding") {
+			return exact(name, "transfer-encoding", TransferEncoding)
+		}
+	case 19:
+		if EqualFold(name, "proxy-authorization") {
+			return Hop
+		}
+	}
+	return longKind(name)
+}
+
+func longKind(name []byte) Kind {
+	switch {
+	case len(name) >= 11 && sameName(name[:11], "x-forwarded"):
+		return Forwarding
+	case EqualFold(name, "http2-settings"):
+		return Hop
+	}
+	return Other
+}
+
+// exact returns k for the true name and Hop for a twin with an underscore,
+// which must reach nobody who would take it for the real one.
+func exact(name []byte, lower string, k Kind) Kind {
+	if EqualFold(name, lower) {
+		return k
+	}
+	return Hop
+}
+
+// sameName is EqualFold with '_' counted as '-'.
+func sameName(name []byte, lower string) bool {
+	if len(name) != len(lower) {
+		return false
+	}
+	for i, c := range name {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			c |= 0x20
+		case c == '_':
+			c = '-'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
