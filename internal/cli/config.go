@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 
 // Limits of what a user may hand in as variables, in bytes.
 const (
-	maxValue  = 64 << 10
+	maxValue  = 128 << 10
 	maxDotenv = 1 << 20
 )
 
@@ -98,13 +99,20 @@ func newConfigGet(f *factory) *cobra.Command {
 			case vars[i].Secret && !f.json:
 				return failf("%s is a secret: its value is write-only", vars[i].Name)
 			}
-			return f.show(vars[i], func() {
-				for line := range strings.SplitSeq(vars[i].Value, "\n") {
-					f.printf("%s\n", line)
-				}
-			})
+			return f.show(vars[i], func() { f.printValue(vars[i].Value) })
 		},
 		ValidArgsFunction: f.completeVars,
+	}
+}
+
+// printValue prints a value as it is for a program, and safely for a terminal.
+func (f *factory) printValue(value string) {
+	if !f.Terminal.Out {
+		fmt.Fprintln(f.Stdout, value)
+		return
+	}
+	for line := range strings.SplitSeq(value, "\n") {
+		f.printf("%s\n", line)
 	}
 }
 

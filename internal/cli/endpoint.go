@@ -2,8 +2,10 @@ package cli
 
 import (
 	"errors"
+	"io"
 	"os"
-	"path/filepath"
+
+	"github.com/spf13/pflag"
 
 	"landward/client"
 	"landward/internal/config"
@@ -37,9 +39,11 @@ func (f *factory) endpoint() (endpoint, error) {
 	if saved.Current != "" {
 		return f.remoteEndpoint(saved.Current, "the saved login")
 	}
-	here := socketEndpoint(config.Default().Data, "the default data folder")
-	if _, err := os.Stat(here.socket); !errors.Is(err, os.ErrNotExist) {
-		return here, nil
+	// A bad settings file is the server's trouble, and told there.
+	if c, err := f.localConfig(); err == nil {
+		if _, err := os.Stat(c.ControlSocket()); !errors.Is(err, os.ErrNotExist) {
+			return endpoint{socket: c.ControlSocket(), why: "the server on this machine"}, nil
+		}
 	}
 	return endpoint{}, &problem{exit: exitDenied, message: "you are not logged in to a server",
 		advice: "landward login https://landward.example.com; on the server itself, name its data folder: --data DIR"}
@@ -48,7 +52,32 @@ func (f *factory) endpoint() (endpoint, error) {
 func socketEndpoint(data, why string) endpoint {
 	c := config.Default()
 	c.Data = data
-	return endpoint{socket: filepath.Join(c.RunDir(), "control.sock"), why: why}
+	return endpoint{socket: c.ControlSocket(), why: why}
+}
+
+// localConfig reads the settings of the server on this machine: --data, the
+// environment, the settings file.
+func (f *factory) localConfig() (config.Config, error) {
+	c := config.Default()
+	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	c.Flags(flags)
+	if f.data != "" {
+		if err := flags.Set("data", f.path(f.data)); err != nil {
+			return c, err
+		}
+	}
+	return c, c.Load(flags, f.Env, f.readSettings)
+}
+
+// readSettings reads the settings file for package config, which wants to tell
+// a missing file from a bad one.
+func (f *factory) readSettings(name string) ([]byte, error) {
+	file, err := f.Open(f.path(name))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	return io.ReadAll(file)
 }
 
 func (f *factory) remoteEndpoint(server, why string) (endpoint, error) {

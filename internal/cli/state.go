@@ -54,10 +54,13 @@ type Terminal struct {
 	Resized func(ctx context.Context) <-chan struct{}
 }
 
-// Servers are the commands that are no client of the API. Each blocks until
-// ctx ends; cmd/landward wires them, so that this package imports no server.
+// Servers are what the program can do that no client of the API can. The first
+// four block until ctx ends. cmd/landward wires them, so that this package
+// imports nothing of the server.
 type Servers struct {
 	Serve, Edge, Control, Engine func(ctx context.Context, c config.Config) error
 	// Purge removes everything that the installation made, and nothing else.
 	Purge func(ctx context.Context, c config.Config) error
+	// Schema returns the JSON Schema of landward.yaml.
+	Schema func() []byte
 }

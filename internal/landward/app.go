@@ -134,6 +134,12 @@ func CheckAppName(name string) error {
 	return nil
 }
 
+// NoApp is the error for an app that does not exist, and for one that the
+// actor may not know of: the two must not differ.
+func NoApp(name string) *Error {
+	return Errorf(CodeNotFound, "there is no app %q", Printable(name)).WithHint("`landward apps` lists those that you may see")
+}
+
 // CheckProcessName says what is wrong with a process or service name, or nil.
 func CheckProcessName(name string) error {
 	if !processName.MatchString(name) {

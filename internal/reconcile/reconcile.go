@@ -128,6 +128,9 @@ func (r *Reconciler) firstTable(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.removeOrphans(ctx, containers); err != nil {
+		return err
+	}
 	byApp := map[int64][]engine.Container{}
 	for _, c := range containers {
 		byApp[c.AppID] = append(byApp[c.AppID], c)

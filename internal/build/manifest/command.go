@@ -63,9 +63,12 @@ func assigns(word string) bool {
 type splitter struct {
 	rest  string
 	plain bool
+	words []string
+
 	word  strings.Builder
 	begun bool // a word has begun, be it empty quotes
-	words []string
+	loose bool // it has a variable whose value a shell would split
+	solid bool // it has something that makes it one word all the same
 }
 
 func (s *splitter) split() (words []string, plain bool, err error) {
@@ -86,7 +89,7 @@ func (s *splitter) split() (words []string, plain bool, err error) {
 		case (c == '~' || c == '#') && !s.begun:
 			s.plain = false
 		default:
-			s.put(c)
+			s.put(string([]byte{c}))
 		}
 		if err != nil {
 			return nil, false, err
@@ -102,17 +105,20 @@ func (s *splitter) next() byte {
 	return c
 }
 
-func (s *splitter) put(c byte) {
-	s.word.WriteByte(c)
-	s.begun = true
+func (s *splitter) put(text string) {
+	s.word.WriteString(text)
+	s.begun, s.solid = true, true
 }
 
 func (s *splitter) end() {
 	if s.begun {
 		s.words = append(s.words, s.word.String())
 	}
+	if s.loose && !s.solid {
+		s.plain = false
+	}
 	s.word.Reset()
-	s.begun = false
+	s.begun, s.loose, s.solid = false, false, false
 }
 
 // single reads up to the closing quote. A dollar in it is only a dollar, which
@@ -125,13 +131,13 @@ func (s *splitter) single() error {
 	if strings.Contains(text, "$") {
 		s.plain = false
 	}
-	s.word.WriteString(text)
-	s.begun, s.rest = true, rest
+	s.put(text)
+	s.rest = rest
 	return nil
 }
 
 func (s *splitter) double() error {
-	s.begun = true
+	s.put("")
 	for s.rest != "" {
 		switch c := s.next(); c {
 		case '"':
@@ -146,7 +152,7 @@ func (s *splitter) double() error {
 				s.next()
 			}
 		default:
-			s.put(c)
+			s.put(string([]byte{c}))
 		}
 	}
 	return landward.Invalid("command", `a double quote (") is not closed`)
@@ -154,26 +160,23 @@ func (s *splitter) double() error {
 
 // variable reads what follows a dollar. Only $NAME and ${NAME} are plain.
 func (s *splitter) variable(quoted bool) {
-	before := s.begun && s.word.Len() > 0
-	name, form := s.rest[:nameLength(s.rest)], 0
-	if strings.HasPrefix(s.rest, "{") {
-		inner := s.rest[1:]
-		name = inner[:nameLength(inner)]
-		if !strings.HasPrefix(inner[len(name):], "}") {
-			name = ""
-		}
-		form = 2
+	name, whole := s.rest[:nameLength(s.rest)], ""
+	if whole = name; strings.HasPrefix(s.rest, "{") {
+		name = s.rest[1 : 1+nameLength(s.rest[1:])]
+		whole = "{" + name + "}"
 	}
-	if name == "" {
+	if name == "" || !strings.HasPrefix(s.rest, whole) {
 		s.plain = false
-		s.put('$')
+		s.put("$")
 		return
 	}
-	s.word.WriteString("$" + s.rest[:len(name)+form])
-	s.begun, s.rest = true, s.rest[len(name)+form:]
-	whole := !before && (s.rest == "" || s.rest[0] == ' ' || s.rest[0] == '\t')
-	if whole && !quoted && name != "PORT" {
-		s.plain = false
+	s.word.WriteString("$" + whole)
+	s.rest = s.rest[len(whole):]
+	s.begun = true
+	if quoted || name == "PORT" {
+		s.solid = true
+	} else {
+		s.loose = true
 	}
 }
 

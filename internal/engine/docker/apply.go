@@ -47,40 +47,48 @@ func (d *Docker) Apply(ctx context.Context, u engine.Unit) (engine.Container, er
 	return fromInspect(c.Container), nil
 }
 
-// bring makes the unit's container exist and run, and returns its id. A
-// network that was removed behind our back shows only at the start; then it
-// begins again, once, with nothing taken for known.
+// bring makes the unit's container exist and run, and returns its id. Some
+// things show only at the start: that the network was removed behind our back,
+// or that a stranger in it has the address. Then it begins again.
 func (d *Docker) bring(ctx context.Context, u engine.Unit) (string, error) {
-	for again := false; ; again = true {
-		id, err := d.bringOnce(ctx, u)
-		if err == nil || again || !isMissingNetwork(err) {
-			return id, err
+	avoid := map[netip.Addr]bool{}
+	for tries := 1; ; tries++ {
+		m, err := d.create(ctx, u, avoid)
+		if err != nil {
+			return "", err
 		}
-		d.nets.forget(u.AppID)
-	}
-}
-
-func (d *Docker) bringOnce(ctx context.Context, u engine.Unit) (string, error) {
-	made, err := d.create(ctx, u)
-	if err != nil {
-		return "", err
-	}
-	if made.fresh || made.state == container.StateCreated {
-		// Again for one that was created but never started: the engine may
-		// have died between the two.
-		if err := d.putFiles(ctx, made.id, u.Files); err != nil {
-			d.discard(ctx, made)
+		err = d.start(ctx, u, m)
+		switch {
+		case err == nil:
+			return m.id, nil
+		case tries < 3 && isMissingNetwork(err):
+			d.nets.forget(u.AppID)
+		case tries < 3 && m.fresh && isTakenAddress(err):
+			avoid[m.addr] = true
+		default:
 			return "", err
 		}
 	}
-	if u.Hold || made.state == container.StateRunning || made.state == container.StateRestarting {
-		return made.id, nil
+}
+
+// start writes the secret files and starts the container, as far as that is
+// still to be done. A container that create made is removed where it fails.
+func (d *Docker) start(ctx context.Context, u engine.Unit, m made) error {
+	if m.state == container.StateCreated {
+		// Also where it was found so: the engine may have died in between.
+		if err := d.putFiles(ctx, m.id, u.Files); err != nil {
+			d.discard(ctx, m)
+			return err
+		}
 	}
-	if _, err := d.api.ContainerStart(ctx, made.id, client.ContainerStartOptions{}); err != nil {
-		d.discard(ctx, made)
-		return "", startError(err)
+	if u.Hold || m.state == container.StateRunning || m.state == container.StateRestarting {
+		return nil
 	}
-	return made.id, nil
+	if _, err := d.api.ContainerStart(ctx, m.id, client.ContainerStartOptions{}); err != nil {
+		d.discard(ctx, m)
+		return startError(err)
+	}
+	return nil
 }
 
 // startError tells a container that cannot start from a Docker that cannot.
@@ -96,6 +104,7 @@ type made struct {
 	id    string
 	fresh bool // made by this call
 	state container.ContainerState
+	addr  netip.Addr
 }
 
 // discard removes a container that this call made and could not finish. One
@@ -112,7 +121,7 @@ func (d *Docker) discard(ctx context.Context, m made) {
 }
 
 // create makes the unit's container, or finds it and sets its restart rule.
-func (d *Docker) create(ctx context.Context, u engine.Unit) (made, error) {
+func (d *Docker) create(ctx context.Context, u engine.Unit, avoid map[netip.Addr]bool) (made, error) {
 	if err := checkUnit(u); err != nil {
 		return made{}, err
 	}
@@ -140,7 +149,7 @@ func (d *Docker) create(ctx context.Context, u engine.Unit) (made, error) {
 			return d.adopt(ctx, u, img, net, c)
 		}
 	}
-	addr, err := freeAddress(net.subnet, takenAddresses(list.Items))
+	addr, err := freeAddress(net.subnet, takenAddresses(list.Items), avoid)
 	if err != nil {
 		return made{}, err
 	}
@@ -151,7 +160,9 @@ func (d *Docker) create(ctx context.Context, u engine.Unit) (made, error) {
 	if err := d.ensureVolumes(ctx, u); err != nil {
 		return made{}, err
 	}
-	return d.createAdmitted(ctx, a)
+	m, err := d.createAdmitted(ctx, a)
+	m.addr = addr
+	return m, err
 }
 
 func (d *Docker) createAdmitted(ctx context.Context, a admitted) (made, error) {

@@ -32,7 +32,7 @@ func (s *Server) serveHook(ctx context.Context, conn *net.UnixConn) {
 		_ = json.NewEncoder(conn).Encode(answer{Done: true})
 		return
 	}
-	p.asked()
+	p.asked.Store(true)
 
 	out := newLines()
 	told := make(chan struct{})

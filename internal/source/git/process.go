@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -13,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"landward/internal/landward"
+	"landward/internal/source"
 )
 
-// killAfter is how long git may take to remove its temporary objects once it
-// was told to stop.
+// killAfter is how long git may take to end once it was told to.
 const killAfter = 5 * time.Second
 
 // inOwnGroup puts git and its children in a process group of their own: a
@@ -24,13 +25,15 @@ const killAfter = 5 * time.Second
 func inOwnGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = killAfter
-	cmd.Cancel = func() error {
-		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
-		if errors.Is(err, syscall.ESRCH) {
-			return nil
-		}
-		return err
+	cmd.Cancel = func() error { return killGroup(cmd) }
+}
+
+func killGroup(cmd *exec.Cmd) error {
+	err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	if errors.Is(err, syscall.ESRCH) {
+		return nil // all of it has ended
 	}
+	return err
 }
 
 // start starts git with its memory and CPU bounded, before it has read a byte
@@ -46,7 +49,7 @@ func (g *Git) start(cmd *exec.Cmd) error {
 	} {
 		err := unix.Prlimit(cmd.Process.Pid, resource, &unix.Rlimit{Cur: limit, Max: limit}, nil)
 		if err != nil && !errors.Is(err, unix.ESRCH) {
-			return errors.Join(fmt.Errorf("limit git: %w", err), cmd.Cancel(), cmd.Wait())
+			return errors.Join(fmt.Errorf("limit git: %w", err), killGroup(cmd), cmd.Wait())
 		}
 	}
 	return nil
@@ -66,16 +69,19 @@ type Session struct {
 
 // converse runs cmd with the client at its ends and returns git's exit code.
 // A client that hangs up does not stop git: what is left of its input ends, and
-// its output goes nowhere.
-func (g *Git) converse(cmd *exec.Cmd, c Session, in io.Reader) (int, error) {
+// its output goes nowhere. When ctx ends, its cause is the error.
+func (g *Git) converse(ctx context.Context, cmd *exec.Cmd, c Session, in io.Reader) (int, error) {
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return 0, fmt.Errorf("make pipe: %w", err)
 	}
 	cmd.Stdout = &detachable{w: c.Out}
 	if c.Err != nil {
-		cmd.Stderr = c.Err
+		cmd.Stderr = &detachable{w: c.Err}
 	}
+	// The end of its input makes git end and remove its temporary objects; a
+	// signal would leave them. It is killed only where that takes too long.
+	cmd.Cancel = c.In.Close
 	if err := g.start(cmd); err != nil {
 		return 0, err
 	}
@@ -86,6 +92,9 @@ func (g *Git) converse(cmd *exec.Cmd, c Session, in io.Reader) (int, error) {
 		_ = stdin.Close()
 	}()
 	err = cmd.Wait()
+	if ctx.Err() != nil {
+		err = errors.Join(err, killGroup(cmd)) // children that outlived it
+	}
 	_ = c.In.Close()
 	<-copied
 
@@ -93,10 +102,37 @@ func (g *Git) converse(cmd *exec.Cmd, c Session, in io.Reader) (int, error) {
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
 		return cmd.ProcessState.ExitCode(), nil
+	case ctx.Err() != nil:
+		return 0, context.Cause(ctx)
 	case errors.As(err, &exit) && exit.Exited():
 		return exit.ExitCode(), nil
 	}
 	return 0, fmt.Errorf("run git: %w", err)
+}
+
+// named makes git's complaints speak of the app, not of a path on the server.
+func (c Session) named(repo source.Repo) Session {
+	if c.Err != nil {
+		c.Err = &complaints{w: c.Err, repo: repo}
+	}
+	return c
+}
+
+// complaints cleans what git writes to its standard error, which it does a
+// line or more at a time.
+type complaints struct {
+	w    io.Writer
+	repo source.Repo
+}
+
+func (c *complaints) Write(p []byte) (int, error) {
+	text := strings.ReplaceAll(string(p), c.repo.Dir, c.repo.App)
+	for line := range strings.Lines(text) {
+		if _, err := io.WriteString(c.w, cleanLine(strings.TrimSuffix(line, "\n"))+"\n"); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
 }
 
 // detachable writes until the first error and then swallows, so that git never
@@ -122,13 +158,12 @@ type patience struct {
 	idle  time.Duration
 	timer *time.Timer
 	total *time.Timer
-	asked atomic.Bool
+	asked *atomic.Bool
 }
 
-// newPatience watches reads from r; give up is called with the reason, once or
-// twice.
-func newPatience(r io.Reader, l Limits, giveUp context.CancelCauseFunc) *patience {
-	p := &patience{r: r, idle: l.Idle}
+// newPatience watches reads from r; giveUp is called with the reason.
+func newPatience(r io.Reader, l Limits, asked *atomic.Bool, giveUp context.CancelCauseFunc) *patience {
+	p := &patience{r: r, idle: l.Idle, asked: asked}
 	end := func(code landward.Code, format string, d time.Duration) func() {
 		return func() {
 			if !p.asked.Load() {

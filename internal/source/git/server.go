@@ -1,6 +1,7 @@
 package git
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"landward/internal/landward"
 	"landward/internal/source"
@@ -79,7 +81,7 @@ type Server struct {
 type push struct {
 	repo  source.Repo
 	actor landward.Actor
-	asked func()
+	asked *atomic.Bool
 }
 
 // NewServer returns a Server; it does nothing before Listen.
@@ -167,8 +169,9 @@ func (s *Server) stopAll() {
 	}
 }
 
-// enter registers a git process, so that Run can stop it and wait for it.
-func (s *Server) enter(ctx context.Context) (context.Context, context.CancelCauseFunc, func(), error) {
+// enter registers a git process, so that Run can stop it and wait for it. One
+// whose hook has asked ends by itself when the Intake has answered.
+func (s *Server) enter(ctx context.Context, asked *atomic.Bool) (context.Context, context.CancelCauseFunc, func(), error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
@@ -177,7 +180,11 @@ func (s *Server) enter(ctx context.Context) (context.Context, context.CancelCaus
 	ctx, cancel := context.WithCancelCause(ctx)
 	id := s.next
 	s.next++
-	s.cancels[id] = func() { cancel(landward.Errorf(landward.CodeUnavailable, "Landward is stopping")) }
+	s.cancels[id] = func() {
+		if asked == nil || !asked.Load() {
+			cancel(landward.Errorf(landward.CodeUnavailable, "Landward is stopping"))
+		}
+	}
 	s.running.Add(1)
 	return ctx, cancel, func() {
 		cancel(nil)
@@ -208,20 +215,20 @@ func (s *Server) Receive(ctx context.Context, repo source.Repo, actor landward.A
 		return 0, err
 	}
 	defer free()
-	ctx, cancel, leave, err := s.enter(ctx)
+	var asked atomic.Bool
+	ctx, cancel, leave, err := s.enter(ctx, &asked)
 	if err != nil {
 		return 0, err
 	}
 	defer leave()
 
-	patient := newPatience(c.In, s.o.Git.limits, cancel)
+	patient := newPatience(c.In, s.o.Git.limits, &asked, cancel)
 	defer patient.stop()
-	id, forget := s.expect(&push{repo: repo, actor: actor, asked: func() { patient.asked.Store(true) }})
+	id, forget := s.expect(&push{repo: repo, actor: actor, asked: &asked})
 	defer forget()
 	env := environ(s.o.Git.receiveSettings(s.o.HooksDir), append(protocolEnv(c.Protocol),
 		socketVar+"="+s.o.Socket, pushVar+"="+id)...)
-	code, err := s.o.Git.converse(s.o.Git.command(ctx, env, c.args(ReceivePack, repo)...), c, patient)
-	return code, outcome(ctx, err)
+	return s.o.Git.converse(ctx, s.o.Git.command(ctx, env, c.args(ReceivePack, repo)...), c.named(repo), patient)
 }
 
 // Upload serves a fetch or clone; ctx is the client's.
@@ -231,7 +238,7 @@ func (s *Server) Upload(ctx context.Context, repo source.Repo, c Session) (int, 
 		return 0, err
 	}
 	defer free()
-	ctx, cancel, leave, err := s.enter(ctx)
+	ctx, cancel, leave, err := s.enter(ctx, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -239,13 +246,12 @@ func (s *Server) Upload(ctx context.Context, repo source.Repo, c Session) (int, 
 	// A client that is gone ends the fetch; git would go on counting objects.
 	c.Out = &hangUp{w: c.Out, gone: func() { cancel(context.Canceled) }}
 	env := environ(s.o.Git.settings("/dev/null"), protocolEnv(c.Protocol)...)
-	code, err := s.o.Git.converse(s.o.Git.command(ctx, env, c.args(UploadPack, repo)...), c, c.In)
-	return code, outcome(ctx, err)
+	return s.o.Git.converse(ctx, s.o.Git.command(ctx, env, c.args(UploadPack, repo)...), c.named(repo), c.In)
 }
 
 // Advertise writes what smart HTTP's info/refs answers after the service line.
 func (s *Server) Advertise(ctx context.Context, repo source.Repo, service Service, protocol string, out io.Writer) error {
-	ctx, _, leave, err := s.enter(ctx)
+	ctx, _, leave, err := s.enter(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -261,17 +267,9 @@ func (s *Server) Advertise(ctx context.Context, repo source.Repo, service Servic
 		return err
 	}
 	if err := cmd.Wait(); err != nil {
-		return outcome(ctx, fmt.Errorf("advertise refs: %w", err))
+		return cmp.Or(context.Cause(ctx), fmt.Errorf("advertise refs: %w", err))
 	}
 	return nil
-}
-
-// outcome prefers the reason that a process was stopped for.
-func outcome(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
-	}
-	return err
 }
 
 func (c Session) args(service Service, repo source.Repo) []string {

@@ -1,0 +1,155 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"landward/client"
+	"landward/internal/deploy"
+	"landward/internal/landward"
+)
+
+// onApp is the input of an operation about an app. The app itself comes with
+// the call, from authorize.
+type onApp struct {
+	App string `path:"app" doc:"The app's name"`
+}
+
+// answer is the output of an operation that answers with one thing.
+type answer[T any] struct{ Body T }
+
+// nothing is the output of an operation that has nothing to say.
+type nothing struct{}
+
+func reply[T any](body T) (*answer[T], error) { return &answer[T]{Body: body}, nil }
+
+func (a *API) registerApps() {
+	const tag = "Apps"
+	handle(a, tag, endpoint{"list-apps", http.MethodGet, "/apps", permSelf, "The apps that you may see", nil}, a.listApps)
+	handle(a, tag, endpoint{"create-app", http.MethodPost, "/apps", permAppCreate, "Make an app", created()}, a.createApp)
+	handle(a, tag, endpoint{"get-app", http.MethodGet, "/apps/{app}", permAppRead, "One app", nil}, a.getApp)
+	handle(a, tag, endpoint{"delete-app", http.MethodDelete, "/apps/{app}", permAppManage, "Delete an app with all that it has", nil}, a.deleteApp)
+	handle(a, tag, endpoint{"stop-app", http.MethodPost, "/apps/{app}/stop", permAppConfigure, "Take every unit away", nil}, a.setStopped(true))
+	handle(a, tag, endpoint{"start-app", http.MethodPost, "/apps/{app}/start", permAppConfigure, "Bring a stopped app back", nil}, a.setStopped(false))
+	handle(a, tag, endpoint{"set-access", http.MethodPut, "/apps/{app}/access/{user}", permAppManage, "Give a user a role on the app", nil}, a.setAccess)
+	handle(a, tag, endpoint{"remove-access", http.MethodDelete, "/apps/{app}/access/{user}", permAppManage, "Take a user's role away", nil}, a.removeAccess)
+}
+
+func (a *API) listApps(ctx context.Context, _ *struct{}) (*answer[client.AppList], error) {
+	apps, err := a.Store.Apps(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := client.AppList{Apps: []client.App{}}
+	for _, app := range apps {
+		if can(callOf(ctx).actor, permAppRead, app.ID) {
+			out.Apps = append(out.Apps, a.wireApp(app))
+		}
+	}
+	return reply(out)
+}
+
+func (a *API) createApp(ctx context.Context, in *struct{ Body client.NewApp }) (*answer[client.App], error) {
+	if err := landward.CheckAppName(in.Body.Name); err != nil {
+		return nil, err
+	}
+	app, err := a.Apps.CreateApp(ctx, callOf(ctx).actor, in.Body.Name)
+	if err != nil {
+		return nil, err
+	}
+	return reply(a.wireApp(app))
+}
+
+func (a *API) getApp(ctx context.Context, _ *onApp) (*answer[client.App], error) {
+	return reply(a.wireApp(callOf(ctx).app))
+}
+
+func (a *API) deleteApp(ctx context.Context, _ *onApp) (*nothing, error) {
+	c := callOf(ctx)
+	return nil, a.Apps.DeleteApp(ctx, c.actor, c.app.ID)
+}
+
+func (a *API) setStopped(stopped bool) func(context.Context, *onApp) (*nothing, error) {
+	return func(ctx context.Context, _ *onApp) (*nothing, error) {
+		c := callOf(ctx)
+		return nil, a.Apps.SetStopped(ctx, c.actor, c.app.ID, stopped)
+	}
+}
+
+type onAccess struct {
+	onApp
+	User string `path:"user" doc:"The user's name"`
+}
+
+type accessInput struct {
+	onAccess
+	Body client.Access
+}
+
+func (a *API) setAccess(ctx context.Context, in *accessInput) (*nothing, error) {
+	return nil, a.changeAccess(ctx, in.User, landward.Role(in.Body.Role))
+}
+
+func (a *API) removeAccess(ctx context.Context, in *onAccess) (*nothing, error) {
+	return nil, a.changeAccess(ctx, in.User, "")
+}
+
+func (a *API) changeAccess(ctx context.Context, name string, role landward.Role) error {
+	c := callOf(ctx)
+	user, err := a.Store.UserByName(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := a.Store.SetAppRole(ctx, c.app.ID, user.ID, role); err != nil {
+		return err
+	}
+	what := "took the role of " + user.Name + " away"
+	if role != "" {
+		what = "made " + user.Name + " " + string(role)
+	}
+	return a.note(ctx, "access.change", what)
+}
+
+func (a *API) registerDomains() {
+	const tag = "Domains"
+	handle(a, tag, endpoint{"list-domains", http.MethodGet, "/apps/{app}/domains", permAppRead, "The hosts that the app answers at", nil}, a.listDomains)
+	handle(a, tag, endpoint{"add-domain", http.MethodPost, "/apps/{app}/domains", permAppConfigure, "Give the app a host", nil}, a.addDomain)
+	handle(a, tag, endpoint{"remove-domain", http.MethodDelete, "/apps/{app}/domains/{host}", permAppConfigure, "Take a host away", nil}, a.removeDomain)
+}
+
+func (a *API) listDomains(ctx context.Context, _ *onApp) (*answer[client.DomainList], error) {
+	return reply(client.DomainList{Domains: a.wireDomains(callOf(ctx).app)})
+}
+
+type domainInput struct {
+	onApp
+	Body client.NewDomain
+}
+
+func (a *API) addDomain(ctx context.Context, in *domainInput) (*answer[client.Changed], error) {
+	return a.configure(ctx, deploy.Change{AddDomains: []string{in.Body.Host}})
+}
+
+type onDomain struct {
+	onApp
+	Host string `path:"host" doc:"A host of the app"`
+}
+
+func (a *API) removeDomain(ctx context.Context, in *onDomain) (*answer[client.Changed], error) {
+	return a.configure(ctx, deploy.Change{RemoveDomains: []string{in.Host}})
+}
+
+// configure asks for a change of the call's app.
+func (a *API) configure(ctx context.Context, change deploy.Change) (*answer[client.Changed], error) {
+	c := callOf(ctx)
+	d, err := a.Changes.Configure(ctx, c.actor, c.app.ID, change)
+	if err != nil {
+		return nil, err
+	}
+	var out client.Changed
+	if d.ID != 0 {
+		w := wireDeployment(c.app.Name, d)
+		out.Deployment = &w
+	}
+	return reply(out)
+}

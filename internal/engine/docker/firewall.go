@@ -1,0 +1,281 @@
+package docker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// firewall is the packet filter around this instance's bridges: one nftables
+// table of our own, beside and before Docker's rules, which it does not touch.
+// An accept here does not overrule a drop there.
+//
+// From a bridge of ours (its name starts with the prefix):
+//
+//   - to the host itself: answers, and questions to the host's resolvers. Nothing else.
+//   - onward: answers, the same bridge, the resolvers; not the other bridges,
+//     not link-local addresses (metadata), not private networks (EgressInternet).
+//
+// To a bridge of ours from elsewhere than the host: answers only.
+//
+// Apps ask Docker's own resolver at 127.0.0.11, inside their network
+// namespace, and it asks the host's resolvers from there: its questions pass
+// this filter like the app's own packets.
+type firewall struct {
+	table  string
+	prefix string
+	egress Egress
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	asserted bool
+	state    string // "ok", or why not; "" before the first try
+}
+
+func newFirewall(short string, egress Egress, log *slog.Logger) *firewall {
+	return &firewall{table: "landward_" + short, prefix: "lw" + short, egress: egress, log: log}
+}
+
+// admit lets packets pass between the containers of one bridge. The first
+// call sets up the whole table, for all bridges. A filter that cannot be set
+// is reported by Info and in the log; containers run all the same.
+func (f *firewall) admit(bridge string, all func() []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.asserted && f.addBridge(bridge) == nil {
+		return
+	}
+	if err := f.assertLocked(all()); err != nil {
+		f.log.Warn("packet filter not in place", "err", err)
+	}
+}
+
+// assert makes the table what it should be, in one transaction.
+func (f *firewall) assert(bridges []string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.assertLocked(bridges)
+}
+
+func (f *firewall) assertLocked(bridges []string) error {
+	err := f.write(bridges)
+	f.asserted = err == nil
+	switch {
+	case err == nil:
+		f.state = "ok"
+	case errors.Is(err, os.ErrPermission):
+		f.state = "not permitted: the engine needs CAP_NET_ADMIN to fence apps off from the host and private networks"
+	default:
+		f.state = "not in place: " + err.Error()
+	}
+	return err
+}
+
+func (f *firewall) status() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.state == "" {
+		return "not set up yet"
+	}
+	return f.state
+}
+
+// remove deletes the table.
+func (f *firewall) remove() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	t := f.tableRef()
+	c.AddTable(t) // so that the deletion has something to delete
+	c.DelTable(t)
+	f.asserted = false
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("remove packet filter: %w", err)
+	}
+	return nil
+}
+
+func (f *firewall) tableRef() *nftables.Table {
+	return &nftables.Table{Name: f.table, Family: nftables.TableFamilyINet}
+}
+
+// sameBridge is the set of (in, out) interface pairs that are one bridge.
+func (f *firewall) sameBridge(t *nftables.Table) *nftables.Set {
+	return &nftables.Set{
+		Table: t, Name: "same_bridge", Concatenation: true,
+		KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName),
+	}
+}
+
+func pair(bridge string) nftables.SetElement {
+	key := make([]byte, 2*unix.IFNAMSIZ)
+	copy(key, bridge)
+	copy(key[unix.IFNAMSIZ:], bridge)
+	return nftables.SetElement{Key: key}
+}
+
+func (f *firewall) addBridge(bridge string) error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	if err := c.SetAddElements(f.sameBridge(f.tableRef()), []nftables.SetElement{pair(bridge)}); err != nil {
+		return fmt.Errorf("name bridge: %w", err)
+	}
+	return c.Flush()
+}
+
+// write replaces the table. Adding it first makes deleting it possible whether
+// or not it was there; the kernel does all of it or nothing.
+func (f *firewall) write(bridges []string) error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	t := f.tableRef()
+	c.AddTable(t)
+	c.DelTable(t)
+	c.AddTable(t)
+	same := f.sameBridge(t)
+	var elements []nftables.SetElement
+	for _, b := range bridges {
+		elements = append(elements, pair(b))
+	}
+	if err := c.AddSet(same, elements); err != nil {
+		return fmt.Errorf("make set of bridges: %w", err)
+	}
+	f.writeInput(c, t)
+	f.writeForward(c, t, same)
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("write packet filter: %w", err)
+	}
+	return nil
+}
+
+func (f *firewall) chain(c *nftables.Conn, t *nftables.Table, name string, hook *nftables.ChainHook) func(parts ...[]expr.Any) {
+	accept := nftables.ChainPolicyAccept
+	ch := c.AddChain(&nftables.Chain{
+		Name: name, Table: t, Type: nftables.ChainTypeFilter, Hooknum: hook,
+		Priority: nftables.ChainPriorityRef(-10), // before Docker's
+		Policy:   &accept,
+	})
+	return func(parts ...[]expr.Any) {
+		var exprs []expr.Any
+		for _, p := range parts {
+			exprs = append(exprs, p...)
+		}
+		c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: exprs})
+	}
+}
+
+func (f *firewall) writeInput(c *nftables.Conn, t *nftables.Table) {
+	rule := f.chain(c, t, "input", nftables.ChainHookInput)
+	rule(f.from(), established(), verdict(expr.VerdictAccept))
+	for _, r := range resolvers() {
+		for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+			rule(f.from(), to(netip.PrefixFrom(r, r.BitLen())), port(proto, 53), verdict(expr.VerdictAccept))
+		}
+	}
+	rule(f.from(), verdict(expr.VerdictDrop))
+}
+
+func (f *firewall) writeForward(c *nftables.Conn, t *nftables.Table, same *nftables.Set) {
+	rule := f.chain(c, t, "forward", nftables.ChainHookForward)
+	rule(established(), verdict(expr.VerdictAccept))
+	rule(interfacesIn(same), verdict(expr.VerdictAccept))
+	rule(f.into(), verdict(expr.VerdictDrop))
+	for _, r := range resolvers() {
+		for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+			rule(f.from(), to(netip.PrefixFrom(r, r.BitLen())), port(proto, 53), verdict(expr.VerdictAccept))
+		}
+	}
+	for _, p := range f.closed() {
+		rule(f.from(), to(p), verdict(expr.VerdictDrop))
+	}
+}
+
+// closed are the destinations that apps may not open connections to.
+func (f *firewall) closed() []netip.Prefix {
+	list := []string{"169.254.0.0/16", "127.0.0.0/8", "fe80::/10", "::1/128"}
+	if f.egress == EgressInternet {
+		list = append(list, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+	}
+	var out []netip.Prefix
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func (f *firewall) from() []expr.Any { return interfacePrefix(expr.MetaKeyIIFNAME, f.prefix) }
+func (f *firewall) into() []expr.Any { return interfacePrefix(expr.MetaKeyOIFNAME, f.prefix) }
+
+// interfacePrefix compares the first bytes of an interface's name only.
+func interfacePrefix(key expr.MetaKey, prefix string) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: key, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte(prefix)},
+	}
+}
+
+// interfacesIn looks the pair of interfaces up: each name fills one register.
+func interfacesIn(s *nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 2},
+		&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID},
+	}
+}
+
+func established() []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Register: 1, Key: expr.CtKeySTATE},
+		&expr.Bitwise{
+			SourceRegister: 1, DestRegister: 1, Len: 4,
+			Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED),
+			Xor:  binaryutil.NativeEndian.PutUint32(0),
+		},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
+	}
+}
+
+// to matches the destination address, and with it the protocol's family.
+func to(p netip.Prefix) []expr.Any {
+	family, offset, size := byte(unix.NFPROTO_IPV4), uint32(16), uint32(4)
+	if p.Addr().Is6() {
+		family, offset, size = unix.NFPROTO_IPV6, 24, 16
+	}
+	mask := make([]byte, size)
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: mask, Xor: make([]byte, size)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Masked().Addr().AsSlice()},
+	}
+}
+
+func port(proto byte, number uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(number)},
+	}
+}
+
+func verdict(k expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: k}} }

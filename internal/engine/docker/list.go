@@ -1,0 +1,180 @@
+package docker
+
+import (
+	"context"
+	"net/netip"
+	"strconv"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/client"
+
+	"landward/internal/engine"
+)
+
+// List implements engine.Engine.
+func (d *Docker) List(ctx context.Context, appID int64) ([]engine.Container, error) {
+	filter := d.mine()
+	if appID != 0 {
+		filter = d.mine(label(labelApp, appID))
+	}
+	list, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
+	if err != nil {
+		return nil, explain("list containers", err)
+	}
+	out := make([]engine.Container, 0, len(list.Items))
+	for _, s := range list.Items {
+		// A summary lacks exit codes, times and the restart rule.
+		c, err := d.api.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})
+		if cerrdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, explain("inspect container", err)
+		}
+		out = append(out, fromInspect(c.Container))
+	}
+	return out, nil
+}
+
+// Inspect implements engine.Engine.
+func (d *Docker) Inspect(ctx context.Context, id string) (engine.Container, error) {
+	c, err := d.find(ctx, id)
+	if err != nil {
+		return engine.Container{}, err
+	}
+	out := fromInspect(c)
+	if d.local && out.State == engine.Running {
+		out.Listening = listening(c.State.Pid, c.ID)
+	}
+	return out, nil
+}
+
+// find returns the unit's container. The name is the quick way; the labels
+// decide, and still find one that somebody has renamed.
+func (d *Docker) find(ctx context.Context, unit string) (container.InspectResponse, error) {
+	if !unitID.MatchString(unit) {
+		return container.InspectResponse{}, notFound(unit)
+	}
+	c, err := d.api.ContainerInspect(ctx, d.names.container(unit), client.ContainerInspectOptions{})
+	if err == nil && d.isUnit(c.Container, unit) {
+		return c.Container, nil
+	}
+	if err != nil && !cerrdefs.IsNotFound(err) {
+		return container.InspectResponse{}, explain("inspect container", err)
+	}
+	list, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: d.mine(label(labelUnit, unit))})
+	if err != nil {
+		return container.InspectResponse{}, explain("list containers", err)
+	}
+	if len(list.Items) == 0 {
+		return container.InspectResponse{}, notFound(unit)
+	}
+	c, err = d.api.ContainerInspect(ctx, list.Items[0].ID, client.ContainerInspectOptions{})
+	if cerrdefs.IsNotFound(err) {
+		return container.InspectResponse{}, notFound(unit)
+	}
+	if err != nil {
+		return container.InspectResponse{}, explain("inspect container", err)
+	}
+	return c.Container, nil
+}
+
+func (d *Docker) isUnit(c container.InspectResponse, unit string) bool {
+	return c.Config != nil && c.Config.Labels[labelInstance] == d.o.Instance && c.Config.Labels[labelUnit] == unit
+}
+
+// fromInspect says a container in the contract's words.
+func fromInspect(c container.InspectResponse) engine.Container {
+	l := c.Config.Labels
+	out := engine.Container{
+		Unit:    l[labelUnit],
+		Engine:  c.ID,
+		App:     l[labelAppName],
+		Service: l[labelService],
+		Process: l[labelProcess],
+		Kind:    engine.Kind(l[labelKind]),
+		Spec:    l[labelSpec],
+		Image:   c.Image,
+
+		State:      stateOf(c.State.Status),
+		ExitCode:   c.State.ExitCode,
+		OOMKilled:  c.State.OOMKilled,
+		Restarts:   c.RestartCount,
+		Restart:    restartOf(c.HostConfig.RestartPolicy),
+		CreatedAt:  parseTime(c.Created),
+		StartedAt:  parseTime(c.State.StartedAt),
+		FinishedAt: parseTime(c.State.FinishedAt),
+	}
+	out.AppID, _ = strconv.ParseInt(l[labelApp], 10, 64)
+	out.Index, _ = strconv.Atoi(l[labelIndex])
+	out.Release, _ = strconv.Atoi(l[labelRelease])
+	out.Addr, _ = netip.ParseAddr(l[labelAddr])
+	return out
+}
+
+// stateOf maps Docker's states. A paused container still has its processes; a
+// dead one, or one half removed, will not run again.
+func stateOf(s container.ContainerState) engine.ContainerState {
+	switch s {
+	case container.StateCreated:
+		return engine.Created
+	case container.StateRunning, container.StatePaused:
+		return engine.Running
+	case container.StateRestarting:
+		return engine.Restarting
+	}
+	return engine.Exited
+}
+
+// parseTime reads Docker's times, for which year 1 means never.
+func parseTime(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || t.Year() <= 1 {
+		return time.Time{}
+	}
+	return t
+}
+
+// Watch implements engine.Engine.
+func (d *Docker) Watch(ctx context.Context) (<-chan engine.Event, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	filter := d.mine().Add("type", string(events.ContainerEventType)).
+		Add("event", string(events.ActionStart), string(events.ActionDie), string(events.ActionOOM), string(events.ActionDestroy))
+	res := d.api.Events(ctx, client.EventsListOptions{Filters: filter})
+	select {
+	case err := <-res.Err: // the connection failed before anything came
+		cancel()
+		return nil, explain("watch events", err)
+	default:
+	}
+	out := make(chan engine.Event, 256)
+	go func() {
+		defer close(out)
+		defer cancel()
+		for {
+			select {
+			case <-res.Err:
+				return
+			case m := <-res.Messages:
+				select {
+				case out <- toEvent(m):
+				default: // a slow reader: it will look anyway
+				}
+			}
+		}
+	}()
+	return out, nil
+}
+
+func toEvent(m events.Message) engine.Event {
+	app, _ := strconv.ParseInt(m.Actor.Attributes[labelApp], 10, 64)
+	return engine.Event{
+		Unit:   m.Actor.Attributes[labelUnit],
+		AppID:  app,
+		Action: string(m.Action),
+		At:     time.Unix(0, m.TimeNano),
+	}
+}

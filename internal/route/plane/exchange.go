@@ -1,0 +1,327 @@
+package plane
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"landward/internal/landward"
+	"landward/internal/route"
+	"landward/internal/route/wire"
+)
+
+// Sizes of the buffers of an exchange.
+const (
+	outBuffer  = 8 << 10
+	inBuffer   = 16 << 10
+	bodyBuffer = 64 << 10 // for what is left of a large body
+	inlineBody = 16 << 10 // a request's body up to this goes out with its head
+)
+
+// exchange is one request and its answer. It is used again for others, so that
+// a connection between two requests holds little.
+type exchange struct {
+	p *Plane
+	s *session
+
+	req    wire.Request
+	ans    wire.Answer
+	chunks wire.Chunks
+	out    []byte // what is written next
+	in     []byte // what was read from the upstream
+	host   []byte // normalised
+	id     [32]byte
+
+	site   *site
+	stats  *Stats
+	target *target
+	up     *upstream
+	upload *upload
+	skip   []*target // those that did not answer
+
+	entry    route.Entry
+	start    int64 // monotonic, as the others
+	linked   int64
+	headed   int64
+	body     int64 // of the request's body: bytes still in s.in that belong to it, or more to come
+	keep     bool  // the client's connection may stay
+	answered bool  // the client has got something of the final answer
+	broken   bool  // the answer is cut off: the client must see that
+	tunnel   bool  // the connection has become something else
+}
+
+func newExchange(p *Plane) *exchange {
+	return &exchange{p: p, out: make([]byte, 0, outBuffer), in: make([]byte, inBuffer), host: make([]byte, 0, 256)}
+}
+
+// begin makes x ready for the next request of s.
+func (x *exchange) begin(s *session) {
+	x.s = s
+	x.site, x.target, x.up, x.upload = nil, nil, nil, nil
+	x.stats = x.p.index.Load().none
+	x.skip = x.skip[:0]
+	x.host = x.host[:0]
+	x.out = x.out[:0]
+	x.start, x.linked, x.headed = s.began, 0, 0
+	x.keep, x.answered, x.broken, x.tunnel = false, false, false, false
+	x.body = 0
+	x.req.Method, x.req.Target, x.req.Minor = nil, nil, 1
+	x.entry = route.Entry{IP: s.ip, Minor: 1}
+	var raw [16]byte
+	binary.LittleEndian.PutUint64(raw[:], rand.Uint64())     //nolint:gosec // unique, not secret
+	binary.LittleEndian.PutUint64(raw[8:], rand.Uint64()) //nolint:gosec // unique, not secret
+	hex.Encode(x.id[:], raw[:])
+}
+
+// serve answers the request whose head is the first end bytes of the buffer.
+func (x *exchange) serve(end int) {
+	s := x.s
+	if err := x.req.Parse(s.in[:end]); err != nil {
+		e := asRefusal(err)
+		x.fault(route.Fault{Status: e.Status, Code: codeOf(e), Reason: e.Reason})
+		return
+	}
+	x.entry.Minor = x.req.Minor
+	x.keep = x.req.KeepAlive() && !x.p.closing.Load()
+	x.body = x.req.Length()
+	if x.body == 0 {
+		s.busy.Store(max(x.start, 1))
+	} else {
+		s.busy.Store(stateOwn)
+	}
+	x.head(end)
+	x.host = wire.Hostname(x.host, x.req.Host())
+	ix := x.p.index.Load()
+	site := ix.find(x.host)
+	if site == nil {
+		x.unknownHost()
+		return
+	}
+	x.enter(site)
+	if site.maxBody >= 0 && x.body > site.maxBody {
+		x.fault(route.Fault{Status: http.StatusRequestEntityTooLarge, Code: route.CodeTooLarge, App: site.app,
+			Reason: "the limit is " + strconv.FormatInt(site.maxBody, 10) + " bytes"})
+		return
+	}
+	x.forward()
+}
+
+func (x *exchange) enter(s *site) {
+	if x.site != nil {
+		x.stats.inflight.Add(-1)
+	}
+	x.site, x.stats = s, s.stats
+	x.entry.AppID = s.appID
+	x.stats.inflight.Add(1)
+}
+
+// head remembers how long the head is: it stays at the front of the session's
+// buffer until the exchange ends, because the request points into it.
+func (x *exchange) head(end int) { x.headLen = end }
+
+func asRefusal(err error) *wire.Error {
+	if e, ok := err.(*wire.Error); ok { //nolint:errorlint // package wire returns nothing else, unwrapped
+		return e
+	}
+	return &wire.Error{Status: http.StatusInternalServerError, Reason: err.Error()}
+}
+
+func codeOf(e *wire.Error) route.Code {
+	if e.Status == http.StatusRequestHeaderFieldsTooLarge {
+		return route.CodeHeaderLarge
+	}
+	return route.CodeBadRequest
+}
+
+// unknownHost answers for a host without a route: the same neutral words for
+// every host, and 400 where it is no host name at all.
+func (x *exchange) unknownHost() {
+	f := route.Fault{Status: http.StatusNotFound, Code: route.CodeUnknownHost}
+	if _, ok := landward.NormalHost(string(x.host)); !ok && len(x.host) > 0 && x.host[0] != '[' {
+		f = route.Fault{Status: http.StatusBadRequest, Code: route.CodeBadRequest, Reason: wire.ErrHost.Reason}
+		x.host = x.host[:0]
+	}
+	x.fault(f)
+}
+
+// fault answers in the app's stead. The connection stays where all of the
+// request's body has come already.
+func (x *exchange) fault(f route.Fault) {
+	s := x.s
+	x.entry.Code = f.Code
+	if x.answered {
+		x.keep, x.broken = false, true
+		return
+	}
+	if f.Code == route.CodeClientGone {
+		x.keep, x.entry.Status = false, 499
+		return
+	}
+	buffered := int64(s.w - x.headLen)
+	if x.keep && (x.body < 0 || x.body > buffered || x.upload != nil) {
+		x.keep = false
+	}
+	f.RequestID = string(x.id[:])
+	x.entry.Status = f.Status
+	page, kind := x.p.pages.Append(nil, f, x.req.Accept())
+	out := append(x.out[:0], "HTTP/1.1 "...)
+	out = strconv.AppendInt(out, int64(f.Status), 10)
+	out = append(append(append(out, ' '), http.StatusText(f.Status)...), "\r\nContent-Type: "...)
+	out = append(append(out, kind...), "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"...)
+	if f.RetryAfter > 0 {
+		out = append(append(out, "Retry-After: "...), strconv.Itoa(f.RetryAfter)...)
+		out = append(out, '\r', '\n')
+	}
+	if f.Status == http.StatusMethodNotAllowed {
+		out = append(out, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"...)
+	}
+	out = x.appendOurs(out, false)
+	out = append(append(out, "Content-Length: "...), strconv.Itoa(len(page))...)
+	out = append(out, "\r\n\r\n"...)
+	if string(x.req.Method) != "HEAD" {
+		out = append(out, page...)
+	}
+	x.out = out
+	x.writeClient(out)
+	x.answered = true
+}
+
+// appendOurs appends the headers that every answer of ours has.
+func (x *exchange) appendOurs(out []byte, hasDate bool) []byte {
+	if !hasDate {
+		out = append(out, "Date: "...)
+		out = time.Unix(0, x.p.wall.Load()+x.start).UTC().AppendFormat(out, http.TimeFormat)
+		out = append(out, '\r', '\n')
+	}
+	out = append(out, "X-Request-Id: "...)
+	out = append(append(out, x.id[:]...), '\r', '\n')
+	switch {
+	case !x.keep:
+		out = append(out, "Connection: close\r\n"...)
+	case x.req.Minor == 0:
+		out = append(out, "Connection: keep-alive\r\n"...)
+	}
+	return out
+}
+
+// writeClient writes b to the client whole, and reports whether it did.
+func (x *exchange) writeClient(b []byte) bool {
+	s := x.s
+	if hit := s.cw.arm(x.p.now() + int64(x.p.limits.WriteTimeout)); hit != 0 {
+		x.lost(hit)
+		return false
+	}
+	n, err := s.conn.Write(b)
+	x.entry.Out += int64(n)
+	if hit := s.cw.disarm(); hit != 0 || err != nil {
+		x.lost(hit)
+		return false
+	}
+	return true
+}
+
+// lost notes that the client cannot be written to any more.
+func (x *exchange) lost(hit int64) {
+	x.keep, x.broken = false, true
+	switch hit {
+	case hitTimeout:
+		x.entry.Code = route.CodeSlow
+	case hitCut:
+		x.entry.Code = route.CodeCut
+	default:
+		x.entry.Code = route.CodeClientGone
+	}
+}
+
+// end writes the request's record and reports whether the connection stays.
+func (x *exchange) end() bool {
+	s := x.s
+	now := x.p.now()
+	if x.target != nil {
+		x.target.exit()
+		s.up.Store(nil)
+	}
+	x.record(now)
+	s.served = true
+	s.ur.clear()
+	s.uw.clear()
+	if x.keep && !x.broken {
+		s.use(x.used())
+		return true
+	}
+	s.busy.Store(stateOwn)
+	x.hangUp()
+	return false
+}
+
+// used is how much of the session's buffer this request was.
+func (x *exchange) used() int {
+	if x.upload != nil {
+		return x.headLen // the upload took the body, and put back what came after
+	}
+	return x.headLen + int(x.body)
+}
+
+// record hands the request to the log and the counters.
+func (x *exchange) record(now int64) {
+	e := &x.entry
+	e.At = time.Unix(0, x.p.wall.Load()+x.start)
+	e.Method, e.Path, e.Host, e.ID = x.req.Method, x.req.Target, x.host, x.id[:]
+	if e.Path != nil {
+		e.Path = x.req.Path()
+	}
+	e.Total = time.Duration(now - x.start)
+	if x.linked > 0 {
+		e.Connect = time.Duration(x.linked - x.start)
+		if x.headed > 0 {
+			e.Service = time.Duration(x.headed - x.linked)
+		}
+	}
+	if x.site != nil {
+		x.stats.inflight.Add(-1)
+	}
+	x.stats.count(e)
+	x.p.access.Access(e)
+}
+
+// Limits of what is read from a client only to be thrown away.
+const (
+	lingerBytes = 16 << 20
+	lingerTime  = int64(5 * time.Second)
+)
+
+// hangUp ends the client's connection. A client that still sends would lose
+// our answer to a reset, so what it sends is taken for a while. Where the
+// answer is broken off, the reset is what we want.
+func (x *exchange) hangUp() {
+	s := x.s
+	tcp, ok := s.conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if x.broken {
+		_ = tcp.SetLinger(0)
+		return
+	}
+	if x.req.Method != nil && x.body == 0 && x.entry.Code == "" {
+		return // nothing more can be on its way but another request
+	}
+	if tcp.CloseWrite() != nil {
+		return
+	}
+	s.cr.clear()
+	_ = s.conn.SetReadDeadline(time.Time{})
+	s.cr.arm(x.p.now() + lingerTime)
+	for n := 0; n < lingerBytes; {
+		m, err := s.conn.Read(x.in)
+		if err != nil {
+			break
+		}
+		n += m
+	}
+	s.cr.disarm()
+}

@@ -1,0 +1,184 @@
+package plane
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// target is one address of an app with its connections and its requests in
+// progress. It outlives the table that named it until it is quiet.
+type target struct {
+	id, unit      string
+	network, addr string
+	maxIdle       int
+
+	inflight atomic.Int64
+	retired  atomic.Bool
+	suspect  atomic.Int64  // passed over until then
+	quiet    chan struct{} // told when a retired target has no request left
+
+	mu     sync.Mutex
+	idle   []*upstream // the latest used last
+	closed bool        // keeps none
+}
+
+// upstream is a connection to a target.
+type upstream struct {
+	conn   net.Conn
+	target *target
+	since  int64 // when it was last given back
+	until  int64 // when it is too old to be used again
+}
+
+// enter counts a request in. It reports false where the target has been
+// retired since it was chosen; choose again from the table of the moment.
+func (t *target) enter() bool {
+	t.inflight.Add(1)
+	if t.retired.Load() {
+		t.exit()
+		return false
+	}
+	return true
+}
+
+// exit counts a request out.
+func (t *target) exit() {
+	if t.inflight.Add(-1) == 0 && t.retired.Load() {
+		select {
+		case t.quiet <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// freshFor is how long a connection may have been idle to carry a request that
+// cannot be sent twice: the peer may be closing an older one just now.
+const freshFor = int64(time.Second)
+
+// take returns an idle connection, or nil. careful is for a request that
+// cannot be sent twice.
+func (t *target) take(now int64, careful bool) *upstream {
+	for {
+		t.mu.Lock()
+		n := len(t.idle)
+		if n == 0 {
+			t.mu.Unlock()
+			return nil
+		}
+		u := t.idle[n-1]
+		t.idle[n-1] = nil
+		t.idle = t.idle[:n-1]
+		t.mu.Unlock()
+		if u.until > now && (!careful || now-u.since < freshFor && u.quiet()) {
+			return u
+		}
+		u.close()
+	}
+}
+
+// give keeps a connection for the next request.
+func (t *target) give(u *upstream, now, until int64) {
+	u.since, u.until = now, until
+	t.mu.Lock()
+	if t.closed || len(t.idle) >= t.maxIdle {
+		t.mu.Unlock()
+		u.close()
+		return
+	}
+	t.idle = append(t.idle, u)
+	t.mu.Unlock()
+}
+
+// open lets the target keep connections.
+func (t *target) open() {
+	t.mu.Lock()
+	t.closed = false
+	t.mu.Unlock()
+}
+
+// closeIdle closes all idle connections, and for good those that come back.
+func (t *target) closeIdle(forGood bool) {
+	t.mu.Lock()
+	list := t.idle
+	t.idle = nil
+	t.closed = t.closed || forGood
+	t.mu.Unlock()
+	for _, u := range list {
+		u.close()
+	}
+}
+
+// expire closes the connections that are too old.
+func (t *target) expire(now int64) {
+	t.mu.Lock()
+	var old []*upstream
+	kept := t.idle[:0]
+	for _, u := range t.idle {
+		if u.until > now {
+			kept = append(kept, u)
+		} else {
+			old = append(old, u)
+		}
+	}
+	clear(t.idle[len(kept):])
+	t.idle = kept
+	t.mu.Unlock()
+	for _, u := range old {
+		u.close()
+	}
+}
+
+// dial makes a new connection.
+func (t *target) dial(ctx context.Context, timeout time.Duration) (*upstream, error) {
+	d := net.Dialer{Timeout: timeout}
+	conn, err := d.DialContext(ctx, t.network, t.addr)
+	if err != nil {
+		return nil, err
+	}
+	return &upstream{conn: conn, target: t}, nil
+}
+
+func (u *upstream) close() { _ = u.conn.Close() }
+
+// quiet reports whether the peer has neither closed nor said anything.
+func (u *upstream) quiet() bool { return peek(u.conn) == peekNothing }
+
+// What peek finds.
+type peeked uint8
+
+const (
+	peekNothing peeked = iota
+	peekData
+	peekEnd // closed or broken
+)
+
+// peek looks whether there is something to read, without reading or waiting.
+func peek(conn net.Conn) peeked {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return peekNothing
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return peekEnd
+	}
+	found := peekEnd
+	err = rc.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		switch {
+		case n > 0:
+			found = peekData
+		case err == syscall.EAGAIN || err == syscall.EINTR:
+			found = peekNothing
+		}
+	})
+	if err != nil {
+		return peekEnd
+	}
+	return found
+}

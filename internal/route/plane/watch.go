@@ -1,0 +1,127 @@
+package plane
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// guard is the deadline of one side of one connection. The goroutine that is
+// about to block arms it; the sweeper looks at all guards a few times a second
+// and wakes whoever is too late by a deadline in the past. So an operation
+// costs two atomic stores instead of two timers.
+//
+// It holds 0 (nobody blocks), a time after which it fires, or a reason.
+type guard struct{ at atomic.Int64 }
+
+// Values of a guard that are not times.
+const (
+	guardOff     int64 = 0
+	forever      int64 = math.MaxInt64     // may be cut, never times out
+	afterUpload  int64 = math.MaxInt64 - 1 // as forever; the end of the upload sets the time
+	hitTimeout   int64 = -1
+	hitGone      int64 = -2 // the client went away
+	hitCut       int64 = -3 // at the drain limit
+	hitUpload    int64 = -4 // the upload failed
+	hitStop      int64 = -5 // the upload is no longer wanted
+)
+
+const (
+	// goneAfter is when we begin to look whether the client still waits.
+	goneAfter = int64(time.Second)
+	// idleInCrowd is how long a client may be idle when there are many.
+	idleInCrowd = int64(2 * time.Second)
+)
+
+// arm sets the deadline and returns 0, or the reason for which the guard has
+// fired before.
+func (g *guard) arm(at int64) int64 {
+	if v := g.at.Swap(at); v < 0 {
+		g.at.Store(v)
+		return v
+	}
+	return 0
+}
+
+// disarm ends the wait and returns 0, or the reason for which the guard fired:
+// then the connection is spoilt even if the operation went well.
+func (g *guard) disarm() int64 {
+	if v := g.at.Swap(guardOff); v < 0 {
+		g.at.Store(v)
+		return v
+	}
+	return 0
+}
+
+// clear forgets a reason.
+func (g *guard) clear() { g.at.Store(guardOff) }
+
+// expire fires the guard if its time has come.
+func (g *guard) expire(now int64) bool {
+	v := g.at.Load()
+	return v > 0 && v <= now && g.at.CompareAndSwap(v, hitTimeout)
+}
+
+// hit fires the guard for that reason if somebody blocks on it.
+func (g *guard) hit(reason int64) bool {
+	for {
+		v := g.at.Load()
+		if v <= 0 {
+			return false
+		}
+		if g.at.CompareAndSwap(v, reason) {
+			return true
+		}
+	}
+}
+
+// past is a deadline that wakes whoever blocks.
+var past = time.Unix(1, 0)
+
+// sweep fires what is due.
+func (p *Plane) sweep(now int64) {
+	crowded := p.crowded()
+	for _, s := range p.all() {
+		s.sweep(now, crowded)
+	}
+	p.swap.Lock()
+	defer p.swap.Unlock()
+	for key, t := range p.targets {
+		t.expire(now)
+		if t.retired.Load() && t.inflight.Load() == 0 {
+			delete(p.targets, key)
+		}
+	}
+}
+
+// sweep fires this session's guards. The upstream is read before a guard is
+// fired: whoever sees a fired guard never gives that upstream back, so a late
+// wake-up cannot hit another request.
+func (s *session) sweep(now int64, crowded bool) {
+	up := s.up.Load()
+	if s.cr.expire(now) {
+		_ = s.conn.SetReadDeadline(past)
+	}
+	if s.cw.expire(now) {
+		_ = s.conn.SetWriteDeadline(past)
+	}
+	busy := s.busy.Load()
+	if crowded && busy == stateIdle {
+		since := s.cr.at.Load() - int64(s.p.limits.IdleTimeout)
+		if now-since > idleInCrowd && s.cr.hit(hitTimeout) {
+			_ = s.conn.SetReadDeadline(past)
+		}
+	}
+	if up == nil {
+		return
+	}
+	if s.ur.expire(now) {
+		_ = up.conn.SetReadDeadline(past)
+	}
+	if s.uw.expire(now) {
+		_ = up.conn.SetWriteDeadline(past)
+	}
+	if busy > 0 && now-busy > goneAfter && peek(s.conn) == peekEnd && s.ur.hit(hitGone) {
+		_ = up.conn.SetReadDeadline(past)
+	}
+}
