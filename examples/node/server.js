@@ -9,4 +9,7 @@ const port = Number(process.env.PORT ?? 3000);
 server.listen(port, "0.0.0.0", () => console.log(`listening on ${port}`));
 
 // A new release is live: finish what is on its way, then end.
-process.on("SIGTERM", () => server.close(() => process.exit(0)));
+process.on("SIGTERM", () => {
+  server.close(() => process.exit(0));
+  server.closeIdleConnections();
+});

@@ -7,4 +7,7 @@ const server = http.createServer((request, response) => {
 
 const port = Number(process.env.PORT ?? 3000);
 server.listen(port, "0.0.0.0", () => console.log(`listening on ${port}`));
-process.on("SIGTERM", () => server.close(() => process.exit(0)));
+process.on("SIGTERM", () => {
+  server.close(() => process.exit(0));
+  server.closeIdleConnections();
+});

@@ -18,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"landward/client"
+	"landward/internal/auth"
 	"landward/internal/deploy"
 	"landward/internal/engine"
 	"landward/internal/landward"
@@ -70,15 +71,6 @@ type Doctor interface {
 	Diagnose(ctx context.Context) ([]client.Check, error)
 }
 
-// Limiter slows down whoever guesses. It is safe for concurrent use.
-type Limiter interface {
-	// Blocked returns how long the address has to wait before it may try
-	// again; 0: it may now.
-	Blocked(address string) time.Duration
-	// Failed counts one failure of the address.
-	Failed(address string)
-}
-
 // Options are what an API needs. All are required but Git.
 type Options struct {
 	Store    *store.Store
@@ -92,8 +84,8 @@ type Options struct {
 	Units    Units
 	Launcher Launcher
 	Doctor   Doctor
-	Limiter  Limiter
-	Git      http.Handler // git over HTTP, mounted at /git/; it checks its callers itself
+	Limiter  *auth.Limiter // of wrong tokens, shared with the other ways in
+	Git      http.Handler  // git over HTTP, mounted at /git/; it checks its callers itself
 
 	Domain    string // apps answer at NAME.Domain, the API at landward.Domain
 	Host      string // what users reach the server by over SSH
@@ -146,7 +138,7 @@ func New(o Options) (*API, error) {
 	a.registerBootstrap()
 	a.registerDocument()
 	if a.Git != nil {
-		a.page("", "/git/", permPublic, a.Git.ServeHTTP)
+		a.page("", "/git/", auth.Public, a.Git.ServeHTTP)
 	}
 	return a, errors.Join(a.errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"landward/client"
+	"landward/internal/auth"
 	"landward/internal/deploy"
 	"landward/internal/landward"
 )
@@ -25,14 +26,14 @@ func reply[T any](body T) (*answer[T], error) { return &answer[T]{Body: body}, n
 
 func (a *API) registerApps() {
 	const tag = "Apps"
-	handle(a, tag, endpoint{"list-apps", http.MethodGet, "/apps", permSelf, "The apps that you may see", nil}, a.listApps)
-	handle(a, tag, endpoint{"create-app", http.MethodPost, "/apps", permAppCreate, "Make an app", created()}, a.createApp)
-	handle(a, tag, endpoint{"get-app", http.MethodGet, "/apps/{app}", permAppRead, "One app", nil}, a.getApp)
-	handle(a, tag, endpoint{"delete-app", http.MethodDelete, "/apps/{app}", permAppManage, "Delete an app with all that it has", nil}, a.deleteApp)
-	handle(a, tag, endpoint{"stop-app", http.MethodPost, "/apps/{app}/stop", permAppConfigure, "Take every unit away", nil}, a.setStopped(true))
-	handle(a, tag, endpoint{"start-app", http.MethodPost, "/apps/{app}/start", permAppConfigure, "Bring a stopped app back", nil}, a.setStopped(false))
-	handle(a, tag, endpoint{"set-access", http.MethodPut, "/apps/{app}/access/{user}", permAppManage, "Give a user a role on the app", nil}, a.setAccess)
-	handle(a, tag, endpoint{"remove-access", http.MethodDelete, "/apps/{app}/access/{user}", permAppManage, "Take a user's role away", nil}, a.removeAccess)
+	handle(a, tag, endpoint{"list-apps", http.MethodGet, "/apps", auth.Self, "The apps that you may see", nil}, a.listApps)
+	handle(a, tag, endpoint{"create-app", http.MethodPost, "/apps", auth.AppCreate, "Make an app", created()}, a.createApp)
+	handle(a, tag, endpoint{"get-app", http.MethodGet, "/apps/{app}", auth.AppRead, "One app", nil}, a.getApp)
+	handle(a, tag, endpoint{"delete-app", http.MethodDelete, "/apps/{app}", auth.AppDelete, "Delete an app with all that it has", nil}, a.deleteApp)
+	handle(a, tag, endpoint{"stop-app", http.MethodPost, "/apps/{app}/stop", auth.AppScale, "Take every unit away", nil}, a.setStopped(true))
+	handle(a, tag, endpoint{"start-app", http.MethodPost, "/apps/{app}/start", auth.AppScale, "Bring a stopped app back", nil}, a.setStopped(false))
+	handle(a, tag, endpoint{"set-access", http.MethodPut, "/apps/{app}/access/{user}", auth.AppMembers, "Give a user a role on the app", nil}, a.setAccess)
+	handle(a, tag, endpoint{"remove-access", http.MethodDelete, "/apps/{app}/access/{user}", auth.AppMembers, "Take a user's role away", nil}, a.removeAccess)
 }
 
 func (a *API) listApps(ctx context.Context, _ *struct{}) (*answer[client.AppList], error) {
@@ -42,7 +43,7 @@ func (a *API) listApps(ctx context.Context, _ *struct{}) (*answer[client.AppList
 	}
 	out := client.AppList{Apps: []client.App{}}
 	for _, app := range apps {
-		if can(callOf(ctx).actor, permAppRead, app.ID) {
+		if auth.Can(callOf(ctx).actor, auth.AppRead, app.ID) {
 			out.Apps = append(out.Apps, a.wireApp(app))
 		}
 	}
@@ -112,9 +113,9 @@ func (a *API) changeAccess(ctx context.Context, name string, role landward.Role)
 
 func (a *API) registerDomains() {
 	const tag = "Domains"
-	handle(a, tag, endpoint{"list-domains", http.MethodGet, "/apps/{app}/domains", permAppRead, "The hosts that the app answers at", nil}, a.listDomains)
-	handle(a, tag, endpoint{"add-domain", http.MethodPost, "/apps/{app}/domains", permAppConfigure, "Give the app a host", nil}, a.addDomain)
-	handle(a, tag, endpoint{"remove-domain", http.MethodDelete, "/apps/{app}/domains/{host}", permAppConfigure, "Take a host away", nil}, a.removeDomain)
+	handle(a, tag, endpoint{"list-domains", http.MethodGet, "/apps/{app}/domains", auth.AppRead, "The hosts that the app answers at", nil}, a.listDomains)
+	handle(a, tag, endpoint{"add-domain", http.MethodPost, "/apps/{app}/domains", auth.AppDomains, "Give the app a host", nil}, a.addDomain)
+	handle(a, tag, endpoint{"remove-domain", http.MethodDelete, "/apps/{app}/domains/{host}", auth.AppDomains, "Take a host away", nil}, a.removeDomain)
 }
 
 func (a *API) listDomains(ctx context.Context, _ *onApp) (*answer[client.DomainList], error) {

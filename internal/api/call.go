@@ -7,21 +7,23 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
 
+	"landward/internal/auth"
 	"landward/internal/landward"
 )
 
 // call is what is known about one request while it is answered.
 type call struct {
 	id         string
-	address    string // the caller's, for limits and the log
+	address    netip.Addr // the caller's, for limits and the log
 	actor      landward.Actor
 	known      bool   // whether actor is somebody
 	tokenHash  []byte // what the actor was known by; nil over the unix socket
-	permission permission
+	permission auth.Permission
 	aboutApp   bool // the operation's path names an app
 	appName    string
 	app        landward.App
@@ -85,7 +87,7 @@ func (a *API) route(w *recorder, r *http.Request, c *call) {
 func (a *API) finish(w *recorder, r *http.Request, c *call, start time.Time, panicked any) {
 	attrs := []slog.Attr{
 		slog.String("request_id", c.id), slog.String("method", r.Method), slog.String("route", r.Pattern),
-		slog.String("address", c.address), slog.String("actor", c.actor.Name), slog.String("app", c.app.Name),
+		slog.String("address", c.address.String()), slog.String("actor", c.actor.Name), slog.String("app", c.app.Name),
 		slog.Duration("duration", a.Now().Sub(start)),
 	}
 	if err, ok := panicked.(error); ok && errors.Is(err, http.ErrAbortHandler) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"landward/client"
+	"landward/internal/auth"
 	"landward/internal/deploy"
 	"landward/internal/landward"
 )
@@ -16,9 +17,9 @@ const maxConfigBody = 4 << 20
 
 func (a *API) registerConfig() {
 	const tag = "Configuration"
-	handle(a, tag, endpoint{"get-config", http.MethodGet, "/apps/{app}/config", permConfigRead, "The app's variables; secret values are never shown", nil}, a.getConfig)
-	handle(a, tag, endpoint{"change-config", http.MethodPatch, "/apps/{app}/config", permAppConfigure, "Set and unset variables, in one release", with(maxBody(maxConfigBody))}, a.changeConfig)
-	handle(a, tag, endpoint{"diff-config", http.MethodGet, "/apps/{app}/config/diff", permConfigRead, "How the variables of two releases differ", nil}, a.diffConfig)
+	handle(a, tag, endpoint{"get-config", http.MethodGet, "/apps/{app}/config", auth.AppConfigRead, "The app's variables; secret values are never shown", nil}, a.getConfig)
+	handle(a, tag, endpoint{"change-config", http.MethodPatch, "/apps/{app}/config", auth.AppConfigWrite, "Set and unset variables, in one release", with(maxBody(maxConfigBody))}, a.changeConfig)
+	handle(a, tag, endpoint{"diff-config", http.MethodGet, "/apps/{app}/config/diff", auth.AppConfigRead, "How the variables of two releases differ", nil}, a.diffConfig)
 }
 
 func (a *API) getConfig(ctx context.Context, _ *onApp) (*answer[client.Config], error) {

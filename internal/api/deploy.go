@@ -7,16 +7,17 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"landward/client"
+	"landward/internal/auth"
 	"landward/internal/landward"
 	"landward/internal/logs"
 )
 
 func (a *API) registerDeploys() {
 	const tag = "Deployments"
-	handle(a, tag, endpoint{"list-deploys", http.MethodGet, "/apps/{app}/deploys", permAppRead, "The app's deployments, newest first", nil}, a.listDeploys)
-	handle(a, tag, endpoint{"get-deploy", http.MethodGet, "/apps/{app}/deploys/{number}", permAppRead, "One deployment", nil}, a.getDeploy)
-	handle(a, tag, endpoint{"get-deploy-output", http.MethodGet, "/apps/{app}/deploys/{number}/output", permLogsRead, "A deployment's output; the last item is the deployment as it stands", with(streams())}, a.deployOutput)
-	handle(a, tag, endpoint{"cancel-deploy", http.MethodPost, "/apps/{app}/deploys/{number}/cancel", permAppDeploy, "Stop a deployment that has not ended", nil}, a.cancelDeploy)
+	handle(a, tag, endpoint{"list-deploys", http.MethodGet, "/apps/{app}/deploys", auth.AppRead, "The app's deployments, newest first", nil}, a.listDeploys)
+	handle(a, tag, endpoint{"get-deploy", http.MethodGet, "/apps/{app}/deploys/{number}", auth.AppRead, "One deployment", nil}, a.getDeploy)
+	handle(a, tag, endpoint{"get-deploy-output", http.MethodGet, "/apps/{app}/deploys/{number}/output", auth.AppLogs, "A deployment's output; the last item is the deployment as it stands", with(streams())}, a.deployOutput)
+	handle(a, tag, endpoint{"cancel-deploy", http.MethodPost, "/apps/{app}/deploys/{number}/cancel", auth.AppDeploy, "Stop a deployment that has not ended", nil}, a.cancelDeploy)
 }
 
 func (a *API) listDeploys(ctx context.Context, in *pageInput) (*answer[client.DeploymentList], error) {
@@ -101,7 +102,7 @@ func streams() func(*huma.Operation) {
 	return func(op *huma.Operation) {
 		op.Responses["200"] = &huma.Response{
 			Description: "Newline-delimited JSON, one StreamItem a line; empty lines only keep the connection alive",
-			Content: map[string]*huma.MediaType{streamType: {Schema: &huma.Schema{Ref: "#/components/schemas/StreamItem"}}},
+			Content:     map[string]*huma.MediaType{streamType: {Schema: &huma.Schema{Ref: "#/components/schemas/StreamItem"}}},
 		}
 	}
 }

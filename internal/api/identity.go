@@ -2,12 +2,12 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
-	"time"
 
+	"landward/internal/auth"
 	"landward/internal/landward"
 )
 
@@ -41,28 +41,21 @@ func connOf(ctx context.Context) conn {
 	return c
 }
 
-// address returns the caller's IP address, or what there is of one.
-func address(r *http.Request) string {
+// address returns the caller's IP address; the zero value where there is none.
+func address(r *http.Request) netip.Addr {
+	text := r.RemoteAddr
 	if connOf(r.Context()).edge {
-		list := r.Header.Values("X-Forwarded-For")
-		if len(list) > 0 {
-			parts := strings.Split(list[len(list)-1], ",")
-			return strings.TrimSpace(parts[len(parts)-1])
-		}
+		// The edge's own entry is the last of the last line.
+		lines := r.Header.Values("X-Forwarded-For")
+		list := strings.Split(strings.Join(lines, ","), ",")
+		text = strings.TrimSpace(list[len(list)-1])
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return addr
 	}
-	return host
+	peer, _ := netip.ParseAddrPort(text) // over a unix socket there is none
+	return peer.Addr()
 }
-
-// limited is how long somebody has to wait.
-type limited struct {
-	For time.Duration
-}
-
-func (l *limited) Error() string { return "wait " + l.For.String() }
 
 // authenticate finds out who sent r. Nobody in particular is no error; a token
 // that is not valid is one.
@@ -71,33 +64,25 @@ func (a *API) authenticate(r *http.Request, c *call) error {
 		c.actor, c.known = landward.Actor{Kind: landward.ActorLocal, Name: "root", Admin: true}, true
 		return nil
 	}
-	token, ok := credential(r)
-	if !ok {
+	token, err := auth.ParseAuthorization(r.Header.Values("Authorization"))
+	if token == "" && err == nil {
 		return nil
 	}
-	if err := a.limit(c); err != nil {
+	if err := a.Limiter.Check(c.address, ""); err != nil {
 		return err
 	}
-	hash := sha256.Sum256([]byte(token))
-	actor, err := a.Store.ActorByToken(r.Context(), hash[:])
+	hash := auth.HashToken(token)
+	if err == nil {
+		c.actor, err = a.Store.ActorByToken(r.Context(), hash)
+	}
 	if landward.CodeOf(err) == landward.CodeUnauthenticated {
-		a.Limiter.Failed(c.address)
+		a.Limiter.Failed(c.address, "")
 	}
 	if err != nil {
 		return err
 	}
-	c.actor, c.known, c.tokenHash = actor, true, hash[:]
+	c.known, c.tokenHash = true, hash
 	return nil
-}
-
-// limit refuses an address that has failed too often.
-func (a *API) limit(c *call) error {
-	wait := a.Limiter.Blocked(c.address)
-	if wait <= 0 {
-		return nil
-	}
-	return landward.Errorf(landward.CodeLimited, "too many wrong tokens from your address").
-		WithHint("wait %s, then try again", wait.Round(time.Second)).Wrap(&limited{For: wait})
 }
 
 // recheck reports whether the caller may still do what it does: a stream can
@@ -118,19 +103,6 @@ func (a *API) recheck(ctx context.Context, c *call) error {
 		return noApp(c.appName)
 	}
 	return nil
-}
-
-// credential returns the token that r presents: as Bearer, or as the password
-// of Basic, which is what git and curl send.
-func credential(r *http.Request) (token string, ok bool) {
-	if _, password, ok := r.BasicAuth(); ok {
-		return password, true
-	}
-	scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !found || !strings.EqualFold(scheme, "bearer") {
-		return "", r.Header.Get("Authorization") != ""
-	}
-	return strings.TrimSpace(token), true
 }
 
 // forwarded reports whether a proxy has sent the request on: its other end is

@@ -7,15 +7,16 @@ import (
 	"time"
 
 	"landward/client"
+	"landward/internal/auth"
 	"landward/internal/landward"
 	"landward/internal/logs"
 )
 
 func (a *API) registerLogs() {
 	const tag = "Logs and events"
-	handle(a, tag, endpoint{"get-logs", http.MethodGet, "/apps/{app}/logs", permLogsRead, "The app's lines, oldest first", with(streams())}, a.getLogs)
-	handle(a, tag, endpoint{"list-app-events", http.MethodGet, "/apps/{app}/events", permAppRead, "What happened to the app, newest first", nil}, a.listAppEvents)
-	handle(a, tag, endpoint{"list-events", http.MethodGet, "/events", permAdmin, "What happened, newest first", nil}, a.listEvents)
+	handle(a, tag, endpoint{"get-logs", http.MethodGet, "/apps/{app}/logs", auth.AppLogs, "The app's lines, oldest first", with(streams())}, a.getLogs)
+	handle(a, tag, endpoint{"list-app-events", http.MethodGet, "/apps/{app}/events", auth.AppRead, "What happened to the app, newest first", nil}, a.listAppEvents)
+	handle(a, tag, endpoint{"list-events", http.MethodGet, "/events", auth.SystemRead, "What happened, newest first", nil}, a.listEvents)
 }
 
 type logsInput struct {

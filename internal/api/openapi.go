@@ -2,14 +2,17 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"reflect"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"landward/client"
+	"landward/internal/auth"
 )
 
 // config is how huma is set up: no documents of its own, errors in our words.
@@ -20,21 +23,33 @@ func (a *API) config() huma.Config {
 	// would put a $schema into every answer.
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
 	c.CreateHooks = nil
-	c.Formats = maps.Clone(huma.DefaultFormats)
+	c.Formats = map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat()}
 	c.Transformers = []huma.Transformer{a.translate}
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", Description: "A token; as the password of Basic it is taken too"},
 	}
 	// A route cannot come in past handle: what declares nothing is an error.
 	c.OnAddOperation = append(c.OnAddOperation, func(_ *huma.OpenAPI, op *huma.Operation) {
-		if p, _ := op.Metadata[permissionKey].(permission); p == "" {
-			a.errs = append(a.errs, fmt.Errorf("operation %s %s declares no permission", op.Method, op.Path))
+		p, _ := op.Metadata[permissionKey].(auth.Permission)
+		if !slices.Contains(auth.Permissions(), p) {
+			a.errs = append(a.errs, fmt.Errorf("operation %s %s declares no permission that there is: %q", op.Method, op.Path, p))
 		}
 	})
 	for _, t := range []reflect.Type{reflect.TypeFor[client.StreamItem](), reflect.TypeFor[client.Start]()} {
 		c.Components.Schemas.Schema(t, true, "")
 	}
 	return c
+}
+
+// jsonFormat is huma's, but it refuses text that is not UTF-8: the standard
+// library would change it without a word (RFC 8259 section 8.1).
+func jsonFormat() huma.Format {
+	return huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: func(data []byte, v any) error {
+		if !utf8.Valid(data) {
+			return errors.New("the text is not UTF-8")
+		}
+		return json.Unmarshal(data, v)
+	}}
 }
 
 // registerDocument serves the OpenAPI document. It is the last to be
@@ -52,8 +67,8 @@ func (a *API) registerDocument() {
 	if err != nil {
 		a.errs = append(a.errs, fmt.Errorf("encode OpenAPI document: %w", err))
 	}
-	a.page(http.MethodGet, "/openapi.json", permPublic, document("application/openapi+json", append(asJSON, '\n')))
-	a.page(http.MethodGet, "/openapi.yaml", permPublic, document("application/openapi+yaml", asYAML))
+	a.page(http.MethodGet, "/openapi.json", auth.Public, document("application/openapi+json", append(asJSON, '\n')))
+	a.page(http.MethodGet, "/openapi.yaml", auth.Public, document("application/openapi+yaml", asYAML))
 }
 
 func document(contentType string, data []byte) http.HandlerFunc {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
-	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -79,11 +78,7 @@ func (c *call) problem(err error) *problem {
 		Status: statusOf(e.Code), Title: http.StatusText(statusOf(e.Code)),
 		Code: string(e.Code), Detail: e.Message, Cause: e.Cause, Hint: e.Hint, Field: e.Field, RequestID: c.id,
 	}}
-	var wait *limited
-	switch {
-	case errors.As(err, &wait):
-		p.header.Set("Retry-After", strconv.Itoa(int(wait.For.Seconds())+1))
-	case e.Code == landward.CodeUnauthenticated:
+	if e.Code == landward.CodeUnauthenticated {
 		p.header.Set("WWW-Authenticate", `Bearer realm="landward"`)
 	}
 	return p

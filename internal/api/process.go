@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"landward/client"
+	"landward/internal/auth"
 	"landward/internal/deploy"
 	"landward/internal/engine"
 	"landward/internal/landward"
@@ -16,12 +17,12 @@ import (
 
 func (a *API) registerProcesses() {
 	const tag = "Processes"
-	handle(a, tag, endpoint{"list-units", http.MethodGet, "/apps/{app}/ps", permAppRead, "The app's units", nil}, a.listUnits)
-	handle(a, tag, endpoint{"scale", http.MethodPatch, "/apps/{app}/scale", permAppConfigure, "Set how many copies of each process run", nil}, a.scale)
-	handle(a, tag, endpoint{"set-resources", http.MethodPatch, "/apps/{app}/resources", permAppConfigure, "Set limits by process", nil}, a.setResources)
-	handle(a, tag, endpoint{"set-health", http.MethodPatch, "/apps/{app}/health", permAppConfigure, "Set health rules by process", nil}, a.setHealth)
-	handle(a, tag, endpoint{"restart", http.MethodPost, "/apps/{app}/restart", permAppDeploy, "Replace every unit with a new one, without downtime", nil}, a.restart)
-	handle(a, tag, endpoint{"get-cron", http.MethodGet, "/apps/{app}/cron", permAppRead, "The app's cron jobs and their latest runs", nil}, a.getCron)
+	handle(a, tag, endpoint{"list-units", http.MethodGet, "/apps/{app}/ps", auth.AppRead, "The app's units", nil}, a.listUnits)
+	handle(a, tag, endpoint{"scale", http.MethodPatch, "/apps/{app}/scale", auth.AppScale, "Set how many copies of each process run", nil}, a.scale)
+	handle(a, tag, endpoint{"set-resources", http.MethodPatch, "/apps/{app}/resources", auth.AppScale, "Set limits by process", nil}, a.setResources)
+	handle(a, tag, endpoint{"set-health", http.MethodPatch, "/apps/{app}/health", auth.AppScale, "Set health rules by process", nil}, a.setHealth)
+	handle(a, tag, endpoint{"restart", http.MethodPost, "/apps/{app}/restart", auth.AppScale, "Replace every unit with a new one, without downtime", nil}, a.restart)
+	handle(a, tag, endpoint{"get-cron", http.MethodGet, "/apps/{app}/cron", auth.AppRead, "The app's cron jobs and their latest runs", nil}, a.getCron)
 }
 
 func (a *API) listUnits(ctx context.Context, _ *onApp) (*answer[client.UnitList], error) {
@@ -29,9 +30,7 @@ func (a *API) listUnits(ctx context.Context, _ *onApp) (*answer[client.UnitList]
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(containers, func(a, b engine.Container) int {
-		return cmp.Or(cmp.Compare(a.Process, b.Process), cmp.Compare(a.Index, b.Index), a.CreatedAt.Compare(b.CreatedAt))
-	})
+	slices.SortFunc(containers, byUse)
 	out := client.UnitList{Units: []client.Unit{}}
 	for _, c := range containers {
 		out.Units = append(out.Units, client.Unit{
@@ -41,6 +40,17 @@ func (a *API) listUnits(ctx context.Context, _ *onApp) (*answer[client.UnitList]
 		})
 	}
 	return reply(out)
+}
+
+// byUse sorts web before the others, and these by name.
+func byUse(a, b engine.Container) int {
+	order := func(c engine.Container) string {
+		if c.Process == landward.WebProcess {
+			return ""
+		}
+		return c.Process
+	}
+	return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Index, b.Index), a.CreatedAt.Compare(b.CreatedAt))
 }
 
 func unitName(c engine.Container) string { return fmt.Sprintf("%s.%d", c.Process, c.Index) }

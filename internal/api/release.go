@@ -5,13 +5,14 @@ import (
 	"net/http"
 
 	"landward/client"
+	"landward/internal/auth"
 )
 
 func (a *API) registerReleases() {
 	const tag = "Releases"
-	handle(a, tag, endpoint{"list-releases", http.MethodGet, "/apps/{app}/releases", permAppRead, "The app's releases, newest first", nil}, a.listReleases)
-	handle(a, tag, endpoint{"get-release", http.MethodGet, "/apps/{app}/releases/{version}", permAppRead, "One release", nil}, a.getRelease)
-	handle(a, tag, endpoint{"rollback", http.MethodPost, "/apps/{app}/rollback", permAppDeploy, "Go back to a release: its images, variables, processes, domains and health rules", with(status(http.StatusAccepted))}, a.rollback)
+	handle(a, tag, endpoint{"list-releases", http.MethodGet, "/apps/{app}/releases", auth.AppRead, "The app's releases, newest first", nil}, a.listReleases)
+	handle(a, tag, endpoint{"get-release", http.MethodGet, "/apps/{app}/releases/{version}", auth.AppRead, "One release", nil}, a.getRelease)
+	handle(a, tag, endpoint{"rollback", http.MethodPost, "/apps/{app}/rollback", auth.AppDeploy, "Go back to a release: its images, variables, processes, domains and health rules", with(status(http.StatusAccepted))}, a.rollback)
 }
 
 type pageInput struct {

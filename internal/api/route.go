@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"landward/internal/auth"
 	"landward/internal/landward"
 )
 
@@ -24,16 +25,13 @@ type endpoint struct {
 	id         string // of the operation, in the OpenAPI document
 	method     string
 	path       string // below prefix
-	permission permission
+	permission auth.Permission
 	summary    string
 	more       []func(*huma.Operation)
 }
 
 // handle registers an operation of the API.
 func handle[I, O any](a *API, tag string, e endpoint, fn func(context.Context, *I) (*O, error)) {
-	if e.permission == "" {
-		a.errs = append(a.errs, fmt.Errorf("route %s %s declares no permission", e.method, e.path))
-	}
 	op := huma.Operation{
 		OperationID: e.id, Method: e.method, Path: prefix + e.path, Summary: e.summary, Tags: []string{tag},
 		Metadata:                     map[string]any{permissionKey: e.permission},
@@ -41,7 +39,7 @@ func handle[I, O any](a *API, tag string, e endpoint, fn func(context.Context, *
 		RejectUnknownQueryParameters: true,
 		Responses:                    map[string]*huma.Response{"default": a.problemResponse()},
 	}
-	if e.permission != permPublic {
+	if e.permission != auth.Public {
 		op.Security = []map[string][]string{{"token": {}}}
 	}
 	for _, change := range e.more {
@@ -59,8 +57,8 @@ func handle[I, O any](a *API, tag string, e endpoint, fn func(context.Context, *
 
 // page registers a route that is no operation of the API. Only public ones
 // exist: nothing else is checked for them.
-func (a *API) page(method, path string, p permission, h http.HandlerFunc) {
-	if p != permPublic {
+func (a *API) page(method, path string, p auth.Permission, h http.HandlerFunc) {
+	if p != auth.Public {
 		a.errs = append(a.errs, fmt.Errorf("page %s declares permission %q, which nothing would check", path, p))
 	}
 	a.routes = append(a.routes, Route{Method: method, Path: path, Permission: string(p)})
@@ -82,7 +80,7 @@ func maxBody(n int64) func(*huma.Operation) {
 func (a *API) authorize(ctx huma.Context, next func(huma.Context)) {
 	op := ctx.Operation()
 	c := callOf(ctx.Context())
-	c.permission, _ = op.Metadata[permissionKey].(permission)
+	c.permission, _ = op.Metadata[permissionKey].(auth.Permission)
 	c.aboutApp = strings.Contains(op.Path, "/{app}")
 	c.appName = ctx.Param("app")
 	if err := a.permit(ctx.Context(), c); err != nil {
@@ -98,25 +96,25 @@ func (a *API) permit(ctx context.Context, c *call) error {
 	switch {
 	case c.permission == "":
 		return fmt.Errorf("operation without permission")
-	case c.permission == permPublic:
+	case c.permission == auth.Public:
 		return nil
 	case !c.known:
 		return landward.Errorf(landward.CodeUnauthenticated, "this needs a token").
 			WithHint("sign in with `landward login`, or send the header Authorization: Bearer TOKEN")
 	case !c.aboutApp:
-		if !can(c.actor, c.permission, 0) {
+		if !auth.Can(c.actor, c.permission, 0) {
 			return forbidden("only an administrator may do this")
 		}
 		return nil
 	}
 	app, err := a.Store.AppByName(ctx, c.appName)
-	if landward.CodeOf(err) == landward.CodeNotFound || (err == nil && !can(c.actor, permAppRead, app.ID)) {
+	if landward.CodeOf(err) == landward.CodeNotFound || (err == nil && !auth.Can(c.actor, auth.AppRead, app.ID)) {
 		return noApp(c.appName)
 	}
 	if err != nil {
 		return err
 	}
-	if !can(c.actor, c.permission, app.ID) {
+	if !auth.Can(c.actor, c.permission, app.ID) {
 		return forbidden("your role on %s does not allow this", app.Name)
 	}
 	c.app = app

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"landward/client"
+	"landward/internal/auth"
 	"landward/internal/store"
 )
 
@@ -14,10 +15,10 @@ const diagnoseWithin = 30 * time.Second
 
 func (a *API) registerServer() {
 	const tag = "Server"
-	handle(a, tag, endpoint{"get-version", http.MethodGet, "/version", permPublic, "What the server is built from", nil}, a.getVersion)
-	handle(a, tag, endpoint{"whoami", http.MethodGet, "/whoami", permSelf, "Who the server takes you for", nil}, a.whoami)
-	handle(a, tag, endpoint{"get-status", http.MethodGet, "/status", permSelf, "How the installation stands", nil}, a.getStatus)
-	handle(a, tag, endpoint{"diagnose", http.MethodGet, "/doctor", permAdmin, "Check the server and its host", nil}, a.diagnose)
+	handle(a, tag, endpoint{"get-version", http.MethodGet, "/version", auth.Public, "What the server is built from", nil}, a.getVersion)
+	handle(a, tag, endpoint{"whoami", http.MethodGet, "/whoami", auth.Self, "Who the server takes you for", nil}, a.whoami)
+	handle(a, tag, endpoint{"get-status", http.MethodGet, "/status", auth.SystemRead, "How the installation stands", nil}, a.getStatus)
+	handle(a, tag, endpoint{"diagnose", http.MethodGet, "/doctor", auth.SystemRead, "Check the server and its host", nil}, a.diagnose)
 }
 
 func (a *API) getVersion(context.Context, *struct{}) (*answer[client.Version], error) {

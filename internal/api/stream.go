@@ -65,8 +65,9 @@ func (a *API) stream(live bool, produce func(ctx context.Context, send func(clie
 
 // interrupted says why a stream or a command ended before its time.
 func interrupted(cause error) error {
-	if cause == context.Canceled {
-		return landward.Errorf(landward.CodeUnavailable, "Landward is stopping").WithHint("try again in a moment").Wrap(cause)
+	if cause == context.Canceled { // itself: an error that wraps it says more
+		return landward.Errorf(landward.CodeUnavailable, "the connection is closing").
+			WithHint("Landward may be about to stop; try again in a moment").Wrap(cause)
 	}
 	return cause
 }
@@ -74,8 +75,8 @@ func interrupted(cause error) error {
 // keep calls beat every beatEvery and looks at the caller's rights every
 // recheckEvery until ctx ends or stop is called, which waits for the end. It
 // cancels ctx when beat fails or the rights are gone.
-func (a *API) keep(ctx context.Context, c *call, cancel context.CancelCauseFunc, beat func() error) (stop func()) {
-	done := make(chan struct{})
+func (a *API) keep(ctx context.Context, c *call, cancel context.CancelCauseFunc, beat func(context.Context) error) (stop func()) {
+	ctx, done := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		beats, checks := time.NewTicker(beatEvery), time.NewTicker(recheckEvery)
@@ -86,20 +87,18 @@ func (a *API) keep(ctx context.Context, c *call, cancel context.CancelCauseFunc,
 			select {
 			case <-ctx.Done():
 				return
-			case <-done:
-				return
 			case <-beats.C:
-				err = beat()
+				err = beat(ctx)
 			case <-checks.C:
 				err = a.recheck(ctx, c)
 			}
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				cancel(err)
 				return
 			}
 		}
 	})
-	return func() { close(done); wg.Wait() }
+	return func() { done(); wg.Wait() }
 }
 
 // itemWriter writes items, a line each. It is safe for concurrent use.
@@ -119,13 +118,14 @@ func (o *itemWriter) send(item client.StreamItem) error {
 }
 
 // beat sends an empty line.
-func (o *itemWriter) beat() error { return o.write([]byte{'\n'}) }
+func (o *itemWriter) beat(context.Context) error { return o.write([]byte{'\n'}) }
 
 func (o *itemWriter) write(line []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	// Not every writer has deadlines; those of a real connection do.
 	_ = o.control.SetWriteDeadline(time.Now().Add(writeWithin))
+	defer func() { _ = o.control.SetWriteDeadline(time.Time{}) }() // the connection outlives the stream
 	if _, err := o.w.Write(line); err != nil {
 		return err
 	}

@@ -2,33 +2,21 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"time"
 
 	"landward/client"
+	"landward/internal/auth"
 	"landward/internal/landward"
 	"landward/internal/store"
 )
 
-// tokenPrefix starts every token, so that scanners of leaked secrets find them.
-const tokenPrefix = "landward_"
-
-// newToken returns a new secret of 260 bits with its hash and what it is
-// recognised by.
-func newToken() (value, shown string, hash []byte) {
-	value = tokenPrefix + rand.Text() + rand.Text()
-	sum := sha256.Sum256([]byte(value))
-	return value, value[:len(tokenPrefix)+4], sum[:]
-}
-
 func (a *API) registerTokens() {
 	const tag = "People"
-	handle(a, tag, endpoint{"list-tokens", http.MethodGet, "/tokens", permSelf, "The tokens that you may remove", nil}, a.listTokens)
-	handle(a, tag, endpoint{"create-token", http.MethodPost, "/tokens", permSelf, "Make a token; its value is shown this once", created()}, a.createToken)
-	handle(a, tag, endpoint{"delete-token", http.MethodDelete, "/tokens/{id}", permSelf, "Remove a token", nil}, a.deleteToken)
+	handle(a, tag, endpoint{"list-tokens", http.MethodGet, "/tokens", auth.Self, "The tokens that you may remove", nil}, a.listTokens)
+	handle(a, tag, endpoint{"create-token", http.MethodPost, "/tokens", auth.TokenCreate, "Make a token; its value is shown this once", created()}, a.createToken)
+	handle(a, tag, endpoint{"delete-token", http.MethodDelete, "/tokens/{id}", auth.Self, "Remove a token", nil}, a.deleteToken)
 }
 
 // myTokens returns the tokens that the caller may see and remove: his own, and
@@ -42,7 +30,7 @@ func (a *API) myTokens(ctx context.Context) ([]store.Token, error) {
 	var mine []store.Token
 	for _, t := range all {
 		own := actor.Kind == landward.ActorUser && t.UserID == actor.ID
-		if actor.Admin || own || (t.AppID != 0 && can(actor, permAppManage, t.AppID)) {
+		if actor.Admin || own || (t.AppID != 0 && auth.Can(actor, auth.TokenCreate, t.AppID)) {
 			mine = append(mine, t)
 		}
 	}
@@ -69,15 +57,15 @@ func (a *API) createToken(ctx context.Context, in *struct{ Body client.NewToken 
 	if err != nil {
 		return nil, err
 	}
-	value, shown, hash := newToken()
-	t.Prefix = shown
-	if t, err = a.Store.AddToken(ctx, t, hash); err != nil {
+	secret := auth.NewToken()
+	t.Prefix = secret.Prefix
+	if t, err = a.Store.AddToken(ctx, t, secret.Hash); err != nil {
 		return nil, err
 	}
 	if err := a.note(ctx, "token.create", fmt.Sprintf("made token %d (%s)", t.ID, t.Name)); err != nil {
 		return nil, err
 	}
-	return reply(client.CreatedToken{Token: wireToken(t), Value: value})
+	return reply(client.CreatedToken{Token: wireToken(t), Value: secret.Text})
 }
 
 // newTokenFor decides what the asked-for token may do: never more than who
@@ -105,15 +93,19 @@ func (a *API) newTokenFor(ctx context.Context, n client.NewToken) (store.Token, 
 	return a.appToken(ctx, t, n)
 }
 
-// appToken binds t to an app. It has no user: it stays when whoever made it leaves.
+// appToken binds t to an app. A user's stays his: it never may more than he
+// does, and goes when he goes.
 func (a *API) appToken(ctx context.Context, t store.Token, n client.NewToken) (store.Token, error) {
 	c := callOf(ctx)
 	check := *c
-	check.permission, check.aboutApp, check.appName = permAppManage, true, n.App
+	check.permission, check.aboutApp, check.appName = auth.TokenCreate, true, n.App
 	if err := a.permit(ctx, &check); err != nil {
 		return t, err
 	}
 	t.AppID, t.Role = check.app.ID, landward.Role(n.Role)
+	if c.actor.Kind == landward.ActorUser {
+		t.UserID = c.actor.ID
+	}
 	return t, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"landward/client"
+	"landward/internal/auth"
 	"landward/internal/landward"
 	"landward/internal/pipeline"
 )
@@ -31,19 +32,19 @@ func (a *API) registerUploads() {
 	const tag = "Deployments"
 	const anyType = "A tar, tar.gz or zip of the source tree"
 	handle(a, tag, endpoint{
-		"deploy-archive", http.MethodPost, "/apps/{app}/deploys/archive", permAppDeploy,
+		"deploy-archive", http.MethodPost, "/apps/{app}/deploys/archive", auth.AppDeploy,
 		"Deploy a source tree", with(status(http.StatusAccepted), uploads(anyType)),
 	}, a.deployArchive)
 	handle(a, tag, endpoint{
-		"deploy-image", http.MethodPost, "/apps/{app}/deploys/image", permAppDeploy,
+		"deploy-image", http.MethodPost, "/apps/{app}/deploys/image", auth.AppDeploy,
 		"Deploy an image by reference", with(status(http.StatusAccepted)),
 	}, a.deployImage)
 	handle(a, tag, endpoint{
-		"deploy-image-archive", http.MethodPost, "/apps/{app}/deploys/image-archive", permAppDeploy,
+		"deploy-image-archive", http.MethodPost, "/apps/{app}/deploys/image-archive", auth.AppDeploy,
 		"Deploy the image in a docker save stream", with(status(http.StatusAccepted), uploads("What docker save writes")),
 	}, a.deployImageArchive)
 	handle(a, tag, endpoint{
-		"plan", http.MethodPost, "/plan", permAppCreate,
+		"plan", http.MethodPost, "/plan", auth.Self,
 		"What a deploy of a source tree would do", with(uploads(anyType)),
 	}, a.plan)
 }

@@ -5,26 +5,14 @@ import (
 	"net/http"
 	"regexp"
 
-	"golang.org/x/crypto/ssh"
-
 	"landward/client"
+	"landward/internal/auth"
 	"landward/internal/landward"
 	"landward/internal/store"
 )
 
-var (
-	userName = regexp.MustCompile(`^[a-z]([a-z0-9.-]{0,38}[a-z0-9])?$`)
-	// label is what keys and tokens are called: for people only.
-	label = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9 ._@+-]{0,78}[A-Za-z0-9])?$`)
-)
-
-func checkUserName(name string) error {
-	if userName.MatchString(name) {
-		return nil
-	}
-	return landward.Invalid("name", "%q is not a user name", landward.Printable(name)).
-		WithHint("use 1 to 40 lower-case letters, digits, dots and dashes, a letter first: ada")
-}
+// label is what keys and tokens are called: for people only.
+var label = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9 ._@+-]{0,78}[A-Za-z0-9])?$`)
 
 func checkLabel(name string) error {
 	if label.MatchString(name) {
@@ -36,9 +24,9 @@ func checkLabel(name string) error {
 
 func (a *API) registerUsers() {
 	const tag = "People"
-	handle(a, tag, endpoint{"list-users", http.MethodGet, "/users", permAdmin, "All users", nil}, a.listUsers)
-	handle(a, tag, endpoint{"create-user", http.MethodPost, "/users", permAdmin, "Make a user", created()}, a.createUser)
-	handle(a, tag, endpoint{"delete-user", http.MethodDelete, "/users/{user}", permAdmin, "Remove a user with keys and tokens", nil}, a.deleteUser)
+	handle(a, tag, endpoint{"list-users", http.MethodGet, "/users", auth.UserAdmin, "All users", nil}, a.listUsers)
+	handle(a, tag, endpoint{"create-user", http.MethodPost, "/users", auth.UserAdmin, "Make a user", created()}, a.createUser)
+	handle(a, tag, endpoint{"delete-user", http.MethodDelete, "/users/{user}", auth.UserAdmin, "Remove a user with keys and tokens", nil}, a.deleteUser)
 }
 
 func (a *API) listUsers(ctx context.Context, _ *struct{}) (*answer[client.UserList], error) {
@@ -54,7 +42,7 @@ func (a *API) listUsers(ctx context.Context, _ *struct{}) (*answer[client.UserLi
 }
 
 func (a *API) createUser(ctx context.Context, in *struct{ Body client.NewUser }) (*answer[client.User], error) {
-	if err := checkUserName(in.Body.Name); err != nil {
+	if err := auth.CheckUserName(in.Body.Name); err != nil {
 		return nil, err
 	}
 	u, err := a.Store.CreateUser(ctx, in.Body.Name, in.Body.Admin)
@@ -83,9 +71,9 @@ func (a *API) deleteUser(ctx context.Context, in *struct {
 
 func (a *API) registerKeys() {
 	const tag = "People"
-	handle(a, tag, endpoint{"list-keys", http.MethodGet, "/keys", permSelf, "Your SSH keys; for administrators everybody's", nil}, a.listKeys)
-	handle(a, tag, endpoint{"add-key", http.MethodPost, "/keys", permSelf, "Add an SSH key", created()}, a.addKey)
-	handle(a, tag, endpoint{"delete-key", http.MethodDelete, "/keys/{fingerprint}", permSelf, "Remove an SSH key", nil}, a.deleteKey)
+	handle(a, tag, endpoint{"list-keys", http.MethodGet, "/keys", auth.Self, "Your SSH keys; for administrators everybody's", nil}, a.listKeys)
+	handle(a, tag, endpoint{"add-key", http.MethodPost, "/keys", auth.Self, "Add an SSH key", created()}, a.addKey)
+	handle(a, tag, endpoint{"delete-key", http.MethodDelete, "/keys/{fingerprint}", auth.Self, "Remove an SSH key", nil}, a.deleteKey)
 }
 
 // myKeys returns the keys that the caller may see and remove.
@@ -116,7 +104,7 @@ func (a *API) addKey(ctx context.Context, in *struct{ Body client.NewKey }) (*an
 	if err := checkLabel(in.Body.Name); err != nil {
 		return nil, err
 	}
-	key, err := parseKey(in.Body.PublicKey)
+	key, err := auth.ParseSSHKey(in.Body.PublicKey)
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +112,7 @@ func (a *API) addKey(ctx context.Context, in *struct{ Body client.NewKey }) (*an
 	if err != nil {
 		return nil, err
 	}
-	line := string(ssh.MarshalAuthorizedKey(key))
-	k, err := a.Store.AddKey(ctx, owner.ID, in.Body.Name, ssh.FingerprintSHA256(key), line[:len(line)-1])
+	k, err := a.Store.AddKey(ctx, owner.ID, in.Body.Name, key.Fingerprint, key.PublicKey)
 	if err != nil {
 		return nil, err
 	}

@@ -38,15 +38,20 @@ func NewLimiter(now func() time.Time) *Limiter {
 // named, addr the zero value where the peer has none. CodeLimited: not yet; the hint
 // says when.
 func (l *Limiter) Check(addr netip.Addr, account string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.now()
-	wait := max(l.addresses.wait(addressKey(addr), now), l.accounts.wait(account, now))
+	wait := l.Wait(addr, account)
 	if wait <= 0 {
 		return nil
 	}
 	wait = wait.Truncate(time.Second) + time.Second
 	return landward.Errorf(landward.CodeLimited, "too many failed attempts to sign in").WithHint("try again in %s", wait)
+}
+
+// Wait returns how long it is until an attempt may be made; not positive: now.
+func (l *Limiter) Wait(addr netip.Addr, account string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	return max(l.addresses.wait(addressKey(addr), now), l.accounts.wait(account, now))
 }
 
 // Failed notes that an attempt failed.

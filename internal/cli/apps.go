@@ -1,13 +1,9 @@
 package cli
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
-
 )
 
 func newApps(f *factory) *cobra.Command {
@@ -187,7 +183,7 @@ func runDestroy(cmd *cobra.Command, f *factory, o *destroyOptions) error {
 		if _, err := c.App(cmd.Context(), app); err != nil {
 			return err
 		}
-		if o.confirm, err = f.ask("This removes " + app + " and everything it has. Type its name to go on: "); err != nil {
+		if o.confirm, err = f.ask(cmd.Context(), "This removes "+app+" and everything it has. Type its name to go on: "); err != nil {
 			return err
 		}
 	}
@@ -199,14 +195,3 @@ func runDestroy(cmd *cobra.Command, f *factory, o *destroyOptions) error {
 	}
 	return f.done(map[string]any{"app": app}, "Removed %s.", app)
 }
-
-// ask reads one line that the user types.
-func (f *factory) ask(prompt string) (string, error) {
-	fmt.Fprint(f.Stderr, prompt)
-	line, err := bufio.NewReader(io.LimitReader(f.Stdin, 4096)).ReadString('\n')
-	if err != nil && line == "" {
-		return "", failf("no answer came")
-	}
-	return strings.TrimSpace(line), nil
-}
-

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -147,7 +148,7 @@ func newConfigSet(f *factory) *cobra.Command {
 }
 
 func runConfigSet(cmd *cobra.Command, f *factory, o *configSetOptions, args []string) error {
-	vars, err := f.assignments(args, o.varFlags)
+	vars, err := f.assignments(cmd.Context(), args, o.varFlags)
 	if err != nil {
 		return err
 	}
@@ -161,7 +162,7 @@ func runConfigSet(cmd *cobra.Command, f *factory, o *configSetOptions, args []st
 
 // assignments reads NAME=value arguments. The value "-" is read from standard
 // input, without the newline at its end.
-func (f *factory) assignments(args []string, kind varFlags) ([]client.Var, error) {
+func (f *factory) assignments(ctx context.Context, args []string, kind varFlags) ([]client.Var, error) {
 	var vars []client.Var
 	fromStdin := ""
 	for _, arg := range args {
@@ -175,7 +176,7 @@ func (f *factory) assignments(args []string, kind varFlags) ([]client.Var, error
 				return nil, usagef("only one value can come from standard input: %s or %s", clean(fromStdin), clean(name))
 			}
 			fromStdin = name
-			text, err := f.secretInput(name)
+			text, err := f.secretInput(ctx, name)
 			if err != nil {
 				return nil, err
 			}
@@ -188,10 +189,10 @@ func (f *factory) assignments(args []string, kind varFlags) ([]client.Var, error
 
 // secretInput reads a value: typed without echo on a terminal, else all of
 // standard input.
-func (f *factory) secretInput(name string) (string, error) {
+func (f *factory) secretInput(ctx context.Context, name string) (string, error) {
 	if f.Terminal.In {
 		f.note("Value of %s (it is not shown):", name)
-		return f.Terminal.Secret()
+		return f.Terminal.Secret(ctx)
 	}
 	text, err := f.readAll("the value of "+name, maxValue)
 	return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r"), err

@@ -70,7 +70,7 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return exitInterrupted // the user knows: they pressed Ctrl-C
 	}
 	complain(w, explain(err)...)

@@ -13,8 +13,9 @@ func newExec(f *factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [UNIT] -- COMMAND...",
 		Short: "Run a command inside a running unit",
-		Long: `Runs a command inside a unit, the first of web where none is named. Standard
-input, output and the exit code pass through, as for run.`,
+		Long: `Runs a command inside a unit; where none is named, in the first that runs, of
+web before others. Standard input, output and the exit code pass through, as for
+run.`,
 		Example: `  landward exec -- sh
   landward exec worker.2 -- ps aux`,
 		Args: between(1, -1, "a command"),

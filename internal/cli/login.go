@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ func runLogin(cmd *cobra.Command, f *factory, o *loginOptions, args []string) er
 	if url == "" {
 		return usagef("log in to which server?").hint("landward login https://landward.example.com")
 	}
-	token, err := f.typedToken(o, url)
+	token, err := f.typedToken(cmd.Context(), o, url)
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func runLogin(cmd *cobra.Command, f *factory, o *loginOptions, args []string) er
 	return f.show(who, func() { f.printf("Logged in to %s as %s.\n", url, who.Name) })
 }
 
-func (f *factory) typedToken(o *loginOptions, url string) (string, error) {
+func (f *factory) typedToken(ctx context.Context, o *loginOptions, url string) (string, error) {
 	token := f.token
 	if token == "" {
 		if !o.stdin && !f.Terminal.In {
@@ -83,11 +84,15 @@ func (f *factory) typedToken(o *loginOptions, url string) (string, error) {
 			printClean(f.Stderr, "Token for %s (it is not shown): ", []any{url})
 		}
 		var err error
-		if token, err = f.Terminal.Secret(); err != nil {
-			return "", failf("no token came: %v", err)
-		}
+		token, err = f.Terminal.Secret(ctx)
 		if f.Terminal.In {
-			f.note("")
+			f.note("") // the newline that was typed is not shown either
+		}
+		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err()
+		case err != nil:
+			return "", failf("no token came: %v", err)
 		}
 	}
 	if token = strings.TrimSpace(token); token == "" {

@@ -12,6 +12,9 @@ import (
 	"landward/client"
 )
 
+// routerSource is what the router's lines are said to come from.
+const routerSource = "router"
+
 type logsOptions struct {
 	follow, tail     bool
 	num              int
@@ -48,15 +51,18 @@ across deployments. Times are UTC.`,
 }
 
 func (o *logsOptions) query(now time.Time) (client.LogQuery, error) {
-	if o.router && o.noRouter {
+	switch {
+	case o.router && o.noRouter:
 		return client.LogQuery{}, usagef("--router and --no-router exclude each other")
-	}
-	if o.num < 0 {
+	case o.router && o.process != "":
+		return client.LogQuery{}, usagef("--router and --process exclude each other")
+	case o.num < 0:
 		return client.LogQuery{}, usagef("--num cannot be below zero")
 	}
-	q := client.LogQuery{Follow: o.follow || o.tail, Tail: o.num, Process: o.process, Grep: o.grep, Router: o.router}
-	if o.num == 0 {
-		q.Tail = -1
+	q := client.LogQuery{Follow: o.follow || o.tail, Tail: o.num, Process: o.process, Grep: o.grep}
+	q.Router = !o.noRouter && o.process == ""
+	if o.router {
+		q.Process = routerSource
 	}
 	if o.since == "" {
 		return q, nil
@@ -87,25 +93,22 @@ func runLogs(cmd *cobra.Command, f *factory, o *logsOptions) error {
 		return err
 	}
 	if o.since != "" && !cmd.Flags().Changed("num") {
-		q.Tail = -1 // since then means all since then
+		q.Tail = 0 // since then means all since then
 	}
 	c, app, err := f.connect(cmd.Context())
 	if err != nil {
 		return err
 	}
-	return f.printLogs(cmd.Context(), c, app, q, o.noRouter)
+	return f.printLogs(cmd.Context(), c, app, q)
 }
 
-func (f *factory) printLogs(ctx context.Context, c *client.Client, app string, q client.LogQuery, noRouter bool) error {
+func (f *factory) printLogs(ctx context.Context, c *client.Client, app string, q client.LogQuery) error {
 	for line, err := range c.Logs(ctx, app, q) {
 		if ctx.Err() != nil {
 			return nil // Ctrl-C is how one stops following
 		}
 		if err != nil {
 			return err
-		}
-		if noRouter && line.Kind == "router" {
-			continue
 		}
 		if f.json {
 			err = writeJSON(f.Stdout, line, "")

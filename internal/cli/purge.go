@@ -20,6 +20,7 @@ them back.`,
 	cmd.Flags().SortFlags = false
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	c.Flags(cmd.Flags())
+	cmd.Flags().Lookup("build-cpu").DefValue = "all"
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := f.loadSettings(cmd, &c); err != nil {
 			return err
@@ -28,7 +29,7 @@ them back.`,
 			if !f.Terminal.In {
 				return usagef("removing everything in %s cannot be undone", clean(c.Data)).hint("say so with --yes")
 			}
-			answer, err := f.ask("This removes every app, and " + clean(c.Data) + ". Type yes to go on: ")
+			answer, err := f.ask(cmd.Context(), "This removes every app, and "+clean(c.Data)+". Type yes to go on: ")
 			if err != nil {
 				return err
 			}

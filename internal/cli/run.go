@@ -9,11 +9,7 @@ import (
 	"landward/client"
 )
 
-type attachOptions struct {
-	process string
-	tty     bool
-	noTTY   bool
-}
+type attachOptions struct{ tty, noTTY bool }
 
 func (o *attachOptions) add(cmd *cobra.Command) {
 	cmd.Flags().SetInterspersed(false) // what follows the first word belongs to the command
@@ -31,16 +27,13 @@ that serves, and removes the container afterwards. Standard input, output and th
 exit code pass through. With --json the command's output goes to standard error,
 and standard output gets {"exit_code": N}.`,
 		Example: `  landward run -- rails console
-  landward run ./migrate status
-  landward run -p worker -- env`,
+  landward run ./migrate status`,
 		Args: between(1, -1, "a command"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			start := client.Start{Process: o.process, Command: args}
-			return runAttached(cmd, f, o, start, (*client.Client).Run)
+			return runAttached(cmd, f, o, client.Start{Command: args}, (*client.Client).Run)
 		},
 	}
 	o.add(cmd)
-	cmd.Flags().StringVarP(&o.process, "process", "p", "", "take the image and variables of this `PROCESS`; web where it is not given")
 	return cmd
 }
 

@@ -40,6 +40,7 @@ func newServer(f *factory, use, short string, call serverCall) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: none}
 	cmd.Flags().SortFlags = false
 	c.Flags(cmd.Flags())
+	cmd.Flags().Lookup("build-cpu").DefValue = "all" // the same text on every machine
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := f.loadSettings(cmd, &c); err != nil {
 			return err

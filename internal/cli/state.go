@@ -47,7 +47,7 @@ type Terminal struct {
 	// Size returns the terminal's size in cells, 80 by 24 where there is none.
 	Size func() (width, height int)
 	// Secret reads a line from the terminal without showing it.
-	Secret func() (string, error)
+	Secret func(ctx context.Context) (string, error)
 	// Raw hands every key to the program until restore is called.
 	Raw func() (restore func(), err error)
 	// Resized sends something each time that the size changes, until ctx ends.

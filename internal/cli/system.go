@@ -87,7 +87,7 @@ func terminal(in, out *os.File, env func(string) string) Terminal {
 			}
 			return 80, 24
 		},
-		Secret: func() (string, error) { return readSecret(in, isIn) },
+		Secret: func(ctx context.Context) (string, error) { return readSecret(ctx, in, isIn) },
 		Raw: func() (func(), error) {
 			old, err := term.MakeRaw(int(in.Fd()))
 			if err != nil {
@@ -99,16 +99,24 @@ func terminal(in, out *os.File, env func(string) string) Terminal {
 	}
 }
 
-func readSecret(in *os.File, isTerminal bool) (string, error) {
-	if isTerminal {
+// readSecret reads a line without showing it. When ctx ends first, the terminal
+// is as it was before; the read itself ends with the process.
+func readSecret(ctx context.Context, in *os.File, isTerminal bool) (string, error) {
+	if !isTerminal {
+		line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
+		if errors.Is(err, io.EOF) && line != "" {
+			err = nil
+		}
+		return strings.TrimRight(line, "\r\n"), err
+	}
+	before, err := term.GetState(int(in.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("look at the terminal: %w", err)
+	}
+	return await(ctx, func() (string, error) {
 		line, err := term.ReadPassword(int(in.Fd()))
 		return string(line), err
-	}
-	line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
-	if errors.Is(err, io.EOF) && line != "" {
-		err = nil
-	}
-	return strings.TrimRight(line, "\r\n"), err
+	}, func() { _ = term.Restore(int(in.Fd()), before) })
 }
 
 // resized turns the window's signal into a channel. Its goroutine ends with ctx.

@@ -221,8 +221,18 @@ func readFile(tree fs.FS, name string) (data []byte, ok bool, err error) {
 	return data, true, nil
 }
 
-// lstat looks at a path without following a link in its last element.
-func lstat(tree fs.FS, name string) (fs.FileInfo, error) { return fs.Lstat(tree, name) }
+// lstat looks at a path without following a link in any of its elements.
+func lstat(tree fs.FS, name string) (fs.FileInfo, error) {
+	for i, c := range name {
+		if c != '/' {
+			continue
+		}
+		if info, err := fs.Lstat(tree, name[:i]); err != nil || !info.IsDir() {
+			return nil, fs.ErrNotExist
+		}
+	}
+	return fs.Lstat(tree, name)
+}
 
 // exists reports whether there is anything of that name.
 func exists(tree fs.FS, name string) bool {

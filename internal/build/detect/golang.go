@@ -177,7 +177,7 @@ func (s source) goDockerfile(image string, programs []program, main string) stri
 	d.line("FROM ${GO_IMAGE} AS build")
 	d.line("WORKDIR /src")
 	d.line("# The runtime image has no CA certificates of its own.")
-	d.line("RUN mkdir -p /out/bin /out/certs && cp -rL /etc/ssl/certs/. /out/certs/")
+	d.line("RUN mkdir -p /out/bin /out/certs && \\\n    if [ -f %[1]s ]; then cp %[1]s /out/certs/; fi", "/etc/ssl/certs/ca-certificates.crt")
 	d.line("COPY . .")
 	for _, p := range programs {
 		d.run([]string{"/go/pkg/mod", "/root/.cache/go-build"}, s.secrets,

@@ -181,7 +181,9 @@ func nodeFor(wish string) int {
 			switch m[1] {
 			case ">=", ">":
 				low = v
-			case "<", "<=":
+			case "<":
+				high = v - 1
+			case "<=":
 				high = v
 			default:
 				exact = v
@@ -190,10 +192,10 @@ func nodeFor(wish string) int {
 		switch {
 		case exact != 0:
 			best = max(best, exact)
-		case low != 0 && low <= defaultNode && (high == 0 || defaultNode < high):
+		case low != 0 && low <= defaultNode && (high == 0 || defaultNode <= high):
 			return defaultNode
 		default:
-			best = max(best, low, high-1)
+			best = max(best, low, high)
 		}
 	}
 	if best < 4 || best > 99 {

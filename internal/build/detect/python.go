@@ -20,6 +20,10 @@ var (
 	fastAPIApp     = regexp.MustCompile(`(?m)^(\w+)\s*=\s*(?:fastapi\.)?(?:FastAPI|Starlette)\(`)
 )
 
+// listDependencies prints what a pyproject.toml needs that is not a package
+// itself.
+const listDependencies = `'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"].get("dependencies", [])))'`
+
 // python recognises a Python app.
 func (s source) python() (found, bool, error) {
 	why, install, files := s.pythonProject()
@@ -66,6 +70,8 @@ func (s source) pythonProject() (why, install string, files []string) {
 		return "Pipfile", "pip install pipenv && pipenv sync", []string{"Pipfile", "Pipfile.lock"}
 	case has("Pipfile"):
 		return "Pipfile", "pip install pipenv && pipenv install --skip-lock", []string{"Pipfile"}
+	case has("pyproject.toml") && !contains(s.tree, "pyproject.toml", "[build-system]"):
+		return "pyproject.toml", "python -c " + listDependencies + " | pip install -r /dev/stdin", []string{"pyproject.toml"}
 	case has("pyproject.toml"):
 		return "pyproject.toml", "pip install .", []string{"."}
 	case has("setup.py"):
@@ -142,35 +148,38 @@ func (s source) pythonMinor() int {
 	return defaultPython
 }
 
-// pythonFor reads "3.11.4", ">=3.10,<3.13", "^3.9", "python-3.11".
+// pythonFor reads "3.11.4", ">=3.10,<3.13", "^3.9", "python-3.11": the default
+// if it fits, else what is nearest to it. 0 means that no version is named.
 func pythonFor(wish string) int {
-	best := 0
+	low, high, named := 0, 99, false
 	for part := range strings.SplitSeq(wish, ",") {
 		m := pythonVersion.FindStringSubmatch(part)
 		if m == nil {
 			continue
 		}
 		v, err := strconv.Atoi(m[1])
-		if err != nil {
+		if err != nil || v < 7 || v > 99 {
 			continue
 		}
 		part = strings.TrimSpace(part)
 		switch {
-		case strings.HasPrefix(part, "<="):
-			best = min(max(best, defaultPython), v)
-		case strings.HasPrefix(part, "<"):
-			best = min(max(best, defaultPython), v-1)
-		case strings.HasPrefix(part, ">"), strings.HasPrefix(part, "^"), strings.HasPrefix(part, "~="):
-			best = max(best, v, defaultPython)
 		case strings.HasPrefix(part, "!"):
+			continue
+		case strings.HasPrefix(part, "<="):
+			high = v
+		case strings.HasPrefix(part, "<"):
+			high = v - 1
+		case strings.HasPrefix(part, ">"), strings.HasPrefix(part, "^"), strings.HasPrefix(part, "~="):
+			low = v
 		default:
-			best = v
+			low, high = v, v
 		}
+		named = true
 	}
-	if best < 7 || best > 99 {
+	if !named {
 		return 0
 	}
-	return best
+	return min(max(defaultPython, low), high)
 }
 
 func (s source) pythonDockerfile(image, install string, files []string) string {
@@ -182,8 +191,7 @@ func (s source) pythonDockerfile(image, install string, files []string) string {
 	d.line("ENV VIRTUAL_ENV=/venv PATH=/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 POETRY_VIRTUALENVS_CREATE=false")
 	d.line("WORKDIR /app")
 	if len(files) > 0 {
-		into := "./"
-		d.line("COPY %s %s", strings.Join(files, " "), into)
+		d.line("COPY %s ./", strings.Join(files, " "))
 	}
 	d.run([]string{"/root/.cache"}, s.secrets, install)
 	d.line("")

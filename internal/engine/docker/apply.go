@@ -25,6 +25,21 @@ import (
 // call has begun.
 const cleanup = 30 * time.Second
 
+// order is one container to bring about.
+type order struct {
+	engine.Unit
+	stdin bool                // somebody will write to it
+	avoid map[netip.Addr]bool // addresses that turned out to be taken
+}
+
+// made is a container that create made or found.
+type made struct {
+	id    string
+	fresh bool // made by this call
+	state container.ContainerState
+	addr  netip.Addr
+}
+
 // Apply implements engine.Engine. A container that cannot start is removed
 // again: the error has the runtime's words, and one that was never started
 // would look like a held one. A command that the image does not have is no
@@ -36,92 +51,78 @@ func (d *Docker) Apply(ctx context.Context, u engine.Unit) (engine.Container, er
 		return engine.Container{}, explain("wait for unit", err)
 	}
 	defer release()
-	id, err := d.bring(ctx, u)
+	m, err := d.bring(ctx, order{Unit: u}, func(m made) error {
+		if u.Hold || m.state == container.StateRunning || m.state == container.StateRestarting {
+			return nil
+		}
+		_, err := d.api.ContainerStart(ctx, m.id, client.ContainerStartOptions{})
+		return startError(err)
+	})
 	if err != nil {
 		return engine.Container{}, err
 	}
-	c, err := d.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	c, err := d.api.ContainerInspect(ctx, m.id, client.ContainerInspectOptions{})
 	if err != nil {
 		return engine.Container{}, explain("inspect container", err)
 	}
 	return fromInspect(c.Container), nil
 }
 
-// bring makes the unit's container exist and run, and returns its id. Some
+// bring makes the ordered container exist, with its secret files, and begin,
+// which starts it. A container that it made is removed where that fails. Some
 // things show only at the start: that the network was removed behind our back,
-// or that a stranger in it has the address. Then it begins again.
-func (d *Docker) bring(ctx context.Context, u engine.Unit) (string, error) {
-	avoid := map[netip.Addr]bool{}
+// or that a stranger in it has the address. Then it tries again.
+func (d *Docker) bring(ctx context.Context, o order, begin func(made) error) (made, error) {
+	o.avoid = map[netip.Addr]bool{}
 	for tries := 1; ; tries++ {
-		m, err := d.create(ctx, u, avoid)
+		m, err := d.create(ctx, o)
 		if err != nil {
-			return "", err
+			return made{}, err
 		}
-		err = d.start(ctx, u, m)
+		if m.state == container.StateCreated {
+			// Also where it was found so: the engine may have died in between.
+			err = d.putFiles(ctx, m.id, o.Files)
+		}
+		if err == nil {
+			if err = begin(m); err == nil {
+				return m, nil
+			}
+		}
+		if m.fresh {
+			d.discard(ctx, m.id)
+		}
 		switch {
-		case err == nil:
-			return m.id, nil
 		case tries < 3 && isMissingNetwork(err):
-			d.nets.forget(u.AppID)
+			d.nets.forget(o.AppID)
 		case tries < 3 && m.fresh && isTakenAddress(err):
-			avoid[m.addr] = true
+			o.avoid[m.addr] = true
 		default:
-			return "", err
+			return made{}, err
 		}
 	}
-}
-
-// start writes the secret files and starts the container, as far as that is
-// still to be done. A container that create made is removed where it fails.
-func (d *Docker) start(ctx context.Context, u engine.Unit, m made) error {
-	if m.state == container.StateCreated {
-		// Also where it was found so: the engine may have died in between.
-		if err := d.putFiles(ctx, m.id, u.Files); err != nil {
-			d.discard(ctx, m)
-			return err
-		}
-	}
-	if u.Hold || m.state == container.StateRunning || m.state == container.StateRestarting {
-		return nil
-	}
-	if _, err := d.api.ContainerStart(ctx, m.id, client.ContainerStartOptions{}); err != nil {
-		d.discard(ctx, m)
-		return startError(err)
-	}
-	return nil
 }
 
 // startError tells a container that cannot start from a Docker that cannot.
 func startError(err error) error {
-	if explained := explain("start container", err); landward.CodeOf(explained) != landward.CodeInternal {
+	explained := explain("start container", err)
+	if err == nil || landward.CodeOf(explained) != landward.CodeInternal {
 		return explained
 	}
 	return cannotStart(err)
 }
 
-// made is a container that create made or found.
-type made struct {
-	id    string
-	fresh bool // made by this call
-	state container.ContainerState
-	addr  netip.Addr
-}
-
-// discard removes a container that this call made and could not finish. One
-// that Docker could not answer about stays: the next Apply takes it up.
-func (d *Docker) discard(ctx context.Context, m made) {
-	if !m.fresh {
-		return
-	}
+// discard removes a container that could not be brought about.
+func (d *Docker) discard(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
 	defer cancel()
-	if err := d.removeContainer(ctx, m.id); err != nil {
-		d.o.Log.Warn("unfinished container not removed", "container", m.id, "err", err)
+	if err := d.removeContainer(ctx, id); err != nil {
+		d.o.Log.Warn("unfinished container not removed", "container", id, "err", err)
 	}
 }
 
 // create makes the unit's container, or finds it and sets its restart rule.
-func (d *Docker) create(ctx context.Context, u engine.Unit, avoid map[netip.Addr]bool) (made, error) {
+func (d *Docker) create(ctx context.Context, o order) (made, error) {
+	u := o.Unit
 	if err := checkUnit(u); err != nil {
 		return made{}, err
 	}
@@ -146,14 +147,14 @@ func (d *Docker) create(ctx context.Context, u engine.Unit, avoid map[netip.Addr
 	}
 	for _, c := range list.Items {
 		if c.Labels[labelUnit] == u.ID {
-			return d.adopt(ctx, u, img, net, c)
+			return d.adopt(ctx, o, img, net, c)
 		}
 	}
-	addr, err := freeAddress(net.subnet, takenAddresses(list.Items), avoid)
+	addr, err := freeAddress(net.subnet, takenAddresses(list.Items), o.avoid)
 	if err != nil {
 		return made{}, err
 	}
-	a, err := d.admit(u, img, net, addr)
+	a, err := d.admit(o, img, net, addr)
 	if err != nil {
 		return made{}, err
 	}
@@ -181,9 +182,9 @@ func (d *Docker) createAdmitted(ctx context.Context, a admitted) (made, error) {
 }
 
 // adopt takes the container that the unit already has, and sets its restart rule.
-func (d *Docker) adopt(ctx context.Context, u engine.Unit, img imageConfig, net appNetwork, c container.Summary) (made, error) {
+func (d *Docker) adopt(ctx context.Context, o order, img imageConfig, net appNetwork, c container.Summary) (made, error) {
 	addr, _ := netip.ParseAddr(c.Labels[labelAddr])
-	a, err := d.admit(u, img, net, addr)
+	a, err := d.admit(o, img, net, addr)
 	if err != nil {
 		return made{}, err
 	}

@@ -18,11 +18,12 @@ import (
 // explain gives an error of the Docker client its code. doing is "create
 // container". Errors that say nothing to a user stay as they are, wrapped.
 func explain(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
 	wrapped := fmt.Errorf("%s: %w", doing, err)
 	var known *landward.Error
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &known):
 		return wrapped
 	case errors.Is(err, context.Canceled):
@@ -45,6 +46,14 @@ func unreachable(err error) bool {
 
 func notFound(unit string) error {
 	return landward.Errorf(landward.CodeNotFound, "there is no container %s", landward.Printable(unit))
+}
+
+// isNoUnit reports whether err says that the unit has no container.
+func isNoUnit(err error) bool { return landward.CodeOf(err) == landward.CodeNotFound }
+
+// isBeingRemoved reports whether somebody else's removal is under way.
+func isBeingRemoved(err error) bool {
+	return cerrdefs.IsConflict(err) && strings.Contains(err.Error(), "already in progress")
 }
 
 var (

@@ -3,7 +3,6 @@ package docker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -18,77 +17,74 @@ import (
 
 // Run implements engine.Runner.
 func (d *Docker) Run(ctx context.Context, u engine.Unit, s engine.Streams) (exit int, err error) {
-	release, err := d.units.acquire(ctx, u.ID)
-	if err != nil {
-		return 0, explain("wait for unit", err)
-	}
-	defer release()
-	u.Restart, u.TTY = engine.RestartNever, s.TTY
-	m, err := d.create(ctx, u, nil)
+	u.Restart, u.TTY, u.Hold = engine.RestartNever, s.TTY, false
+	var p *process
+	m, err := d.launch(ctx, u, s, &p)
 	if err != nil {
 		return 0, err
-	}
-	if !m.fresh {
-		return 0, landward.Errorf(landward.CodeConflict, "%s exists already", u.ID)
 	}
 	defer func() {
 		// Whatever became of ctx, nothing stays behind.
 		grace := u.StopTimeout
-		if ctx.Err() == nil {
-			grace = 0
-		}
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+cleanup)
 		defer cancel()
-		e := d.stop(undo, m.id, grace)
-		if e = errors.Join(e, d.removeContainer(undo, m.id)); e != nil {
+		if e := errors.Join(d.stop(undo, m.id, grace), d.removeContainer(undo, m.id)); e != nil {
 			d.o.Log.Warn("one-off container not removed", "unit", u.ID, "err", e)
 		}
 	}()
-	if err := d.putFiles(ctx, m.id, u.Files); err != nil {
-		return 0, err
-	}
-	return d.runCreated(ctx, m.id, s)
+	return d.wait(ctx, m.id, p, s)
 }
 
-// runCreated attaches, starts, and waits for the end of both the output and
-// the container.
-func (d *Docker) runCreated(ctx context.Context, id string, s engine.Streams) (int, error) {
-	// The copying ends before the wait does where the output cannot be written.
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	att, err := d.api.ContainerAttach(ctx, id, client.ContainerAttachOptions{Stream: true, Stdin: s.Stdin != nil, Stdout: true, Stderr: true})
+// process is a container that was attached to before it was started.
+type process struct {
+	att  client.HijackedResponse
+	wait client.ContainerWaitResult
+}
+
+// launch makes, attaches to and starts a one-off container. The unit is locked
+// no longer than that: another call may remove it while it runs.
+func (d *Docker) launch(ctx context.Context, u engine.Unit, s engine.Streams, p **process) (made, error) {
+	release, err := d.units.acquire(ctx, u.ID)
 	if err != nil {
-		return 0, explain("attach to container", err)
+		return made{}, explain("wait for unit", err)
 	}
-	defer att.Close()
-	wait := d.api.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
-	if _, err := d.api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
-		return 0, startError(err)
-	}
+	defer release()
+	return d.bring(ctx, order{Unit: u, stdin: s.Stdin != nil}, func(m made) error {
+		if !m.fresh {
+			return landward.Errorf(landward.CodeConflict, "%s exists already", u.ID)
+		}
+		att, err := d.api.ContainerAttach(ctx, m.id, client.ContainerAttachOptions{Stream: true, Stdin: s.Stdin != nil, Stdout: true, Stderr: true})
+		if err != nil {
+			return explain("attach to container", err)
+		}
+		wait := d.api.ContainerWait(ctx, m.id, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
+		if _, err := d.api.ContainerStart(ctx, m.id, client.ContainerStartOptions{}); err != nil {
+			att.Close()
+			return startError(err)
+		}
+		*p = &process{att: att.HijackedResponse, wait: wait}
+		return nil
+	})
+}
+
+// wait copies the streams and returns the exit code when both the output and
+// the container have ended.
+func (d *Docker) wait(ctx context.Context, id string, p *process, s engine.Streams) (int, error) {
+	defer p.att.Close()
 	resize := func(size engine.Size) error {
 		_, err := d.api.ContainerResize(ctx, id, client.ContainerResizeOptions{Width: uint(size.Width), Height: uint(size.Height)})
 		return err
 	}
-	copied := make(chan error, 1)
-	go func() {
-		err := stream(ctx, att.HijackedResponse, s, resize)
-		if err != nil {
-			cancel(fmt.Errorf("copy output: %w", err))
-		}
-		copied <- err
-	}()
+	if err := stream(ctx, p.att, s, resize); err != nil {
+		return 0, explain("copy output", err)
+	}
 	select {
-	case res := <-wait.Result:
-		if err := <-copied; err != nil {
-			return int(res.StatusCode), explain("copy output", err)
-		}
+	case res := <-p.wait.Result:
 		return int(res.StatusCode), nil
-	case err := <-wait.Error:
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
+	case err := <-p.wait.Error:
+		if ctx.Err() != nil {
+			err = ctx.Err()
 		}
-		att.Close()
-		<-copied
 		return 0, explain("wait for container", err)
 	}
 }

@@ -27,16 +27,13 @@ type admitted struct {
 }
 
 // admit turns a unit into what Docker is asked for, checked.
-func (d *Docker) admit(u engine.Unit, img imageConfig, net appNetwork, addr netip.Addr) (admitted, error) {
-	if err := checkUnit(u); err != nil {
-		return admitted{}, err
-	}
-	s := d.spec(u, img, net, addr)
+func (d *Docker) admit(o order, img imageConfig, net appNetwork, addr netip.Addr) (admitted, error) {
+	s := d.spec(o, img, net, addr)
 	err := policy.Check(s, policy.Limits{
 		NamePrefix:   d.names.containerPrefix(),
 		Network:      net.name,
 		Subnet:       net.subnet,
-		VolumePrefix: d.names.volumePrefix(u.AppID),
+		VolumePrefix: d.names.volumePrefix(o.AppID),
 		Max:          d.o.Max,
 	})
 	if err != nil {
@@ -70,7 +67,8 @@ func checkUnit(u engine.Unit) error {
 
 // spec describes the unit's container in full: the runtime profile, and what
 // the unit and its image say.
-func (d *Docker) spec(u engine.Unit, img imageConfig, net appNetwork, addr netip.Addr) policy.Spec {
+func (d *Docker) spec(o order, img imageConfig, net appNetwork, addr netip.Addr) policy.Spec {
+	u := o.Unit
 	user := u.User
 	if user == "" {
 		user = img.user
@@ -88,6 +86,7 @@ func (d *Docker) spec(u engine.Unit, img imageConfig, net appNetwork, addr netip
 	s.Hostname = strings.Trim(u.ID, "-")
 	s.Labels = d.labels(u, addr)
 	s.TTY = u.TTY
+	s.OpenStdin = o.stdin
 	s.StopTimeout = seconds(u.StopTimeout)
 	s.Healthcheck = []string{"NONE"}
 	s.NetworkMode = net.name
@@ -101,9 +100,6 @@ func (d *Docker) spec(u engine.Unit, img imageConfig, net appNetwork, addr netip
 		// Not "always": a container that we stopped and did not get to remove
 		// must not come back with the next start of dockerd.
 		s.Restart = policy.RestartUnlessStopped
-	}
-	if u.Kind == engine.KindRun {
-		s.OpenStdin = true
 	}
 	return s
 }

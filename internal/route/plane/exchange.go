@@ -44,14 +44,16 @@ type exchange struct {
 	skip   []*target // those that did not answer
 
 	entry    route.Entry
-	start    int64 // monotonic, as the others
-	linked   int64
-	headed   int64
-	body     int64 // of the request's body: bytes still in s.in that belong to it, or more to come
-	keep     bool  // the client's connection may stay
-	answered bool  // the client has got something of the final answer
-	broken   bool  // the answer is cut off: the client must see that
-	tunnel   bool  // the connection has become something else
+	start    int64   // when the request's first byte was there, as now() tells
+	linked   int64   // when there was a connection to the target
+	headed   int64   // when the answer's head was there
+	headLen  int     // the head is the front of the session's buffer, and stays there
+	body     int64   // length of the request's body; -1: chunked
+	surplus  bool    // the upstream sent more than its answer
+	keep     bool    // the client's connection may stay
+	answered bool    // the client has got something of the final answer
+	broken   bool    // the answer is cut off: the client must see that
+	tunnel   *tunnel // what the connection has become
 }
 
 func newExchange(p *Plane) *exchange {
@@ -67,12 +69,13 @@ func (x *exchange) begin(s *session) {
 	x.host = x.host[:0]
 	x.out = x.out[:0]
 	x.start, x.linked, x.headed = s.began, 0, 0
-	x.keep, x.answered, x.broken, x.tunnel = false, false, false, false
-	x.body = 0
+	x.keep, x.answered, x.broken, x.surplus = false, false, false, false
+	x.tunnel = nil
+	x.body, x.headLen = 0, 0
 	x.req.Method, x.req.Target, x.req.Minor = nil, nil, 1
 	x.entry = route.Entry{IP: s.ip, Minor: 1}
 	var raw [16]byte
-	binary.LittleEndian.PutUint64(raw[:], rand.Uint64())     //nolint:gosec // unique, not secret
+	binary.LittleEndian.PutUint64(raw[:], rand.Uint64())  //nolint:gosec // unique, not secret
 	binary.LittleEndian.PutUint64(raw[8:], rand.Uint64()) //nolint:gosec // unique, not secret
 	hex.Encode(x.id[:], raw[:])
 }
@@ -93,7 +96,7 @@ func (x *exchange) serve(end int) {
 	} else {
 		s.busy.Store(stateOwn)
 	}
-	x.head(end)
+	x.headLen = end
 	x.host = wire.Hostname(x.host, x.req.Host())
 	ix := x.p.index.Load()
 	site := ix.find(x.host)
@@ -118,10 +121,6 @@ func (x *exchange) enter(s *site) {
 	x.entry.AppID = s.appID
 	x.stats.inflight.Add(1)
 }
-
-// head remembers how long the head is: it stays at the front of the session's
-// buffer until the exchange ends, because the request points into it.
-func (x *exchange) head(end int) { x.headLen = end }
 
 func asRefusal(err error) *wire.Error {
 	if e, ok := err.(*wire.Error); ok { //nolint:errorlint // package wire returns nothing else, unwrapped
@@ -245,6 +244,7 @@ func (x *exchange) end() bool {
 		x.target.exit()
 		s.up.Store(nil)
 	}
+	x.finishUpload()
 	x.record(now)
 	s.served = true
 	s.ur.clear()
@@ -268,6 +268,16 @@ func (x *exchange) used() int {
 
 // record hands the request to the log and the counters.
 func (x *exchange) record(now int64) {
+	x.stamp(now)
+	if x.site != nil {
+		x.stats.inflight.Add(-1)
+	}
+	x.stats.count(&x.entry)
+	x.p.access.Access(&x.entry)
+}
+
+// stamp completes the request's record.
+func (x *exchange) stamp(now int64) {
 	e := &x.entry
 	e.At = time.Unix(0, x.p.wall.Load()+x.start)
 	e.Method, e.Path, e.Host, e.ID = x.req.Method, x.req.Target, x.host, x.id[:]
@@ -281,11 +291,6 @@ func (x *exchange) record(now int64) {
 			e.Service = time.Duration(x.headed - x.linked)
 		}
 	}
-	if x.site != nil {
-		x.stats.inflight.Add(-1)
-	}
-	x.stats.count(e)
-	x.p.access.Access(e)
 }
 
 // Limits of what is read from a client only to be thrown away.

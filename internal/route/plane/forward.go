@@ -3,7 +3,6 @@ package plane
 import (
 	"errors"
 	"net/http"
-	"syscall"
 
 	"landward/internal/route"
 	"landward/internal/route/wire"
@@ -39,7 +38,7 @@ func (x *exchange) forward() {
 			return
 		}
 		x.drop()
-		if x.s.busy.Load() > 0 && peek(x.s.conn) == peekEnd {
+		if x.s.busy.Load() > 0 && x.s.gone() {
 			x.fault(route.Fault{Code: route.CodeClientGone})
 			return
 		}
@@ -143,6 +142,7 @@ func (x *exchange) attempt(t *target, fresh, careful bool) outcome {
 			return unreachable
 		}
 		// The answer may be there all the same: an early refusal.
+		x.keep = false
 	}
 	return x.receive(used, careful)
 }
@@ -176,6 +176,7 @@ var errHit = errors.New("interrupted")
 func (x *exchange) interrupted(hit int64) outcome {
 	app := x.site.app
 	x.stopUpload()
+	x.keep = x.keep && hit == hitTimeout
 	switch hit {
 	case hitTimeout:
 		x.fault(route.Fault{Status: http.StatusGatewayTimeout, Code: route.CodeTimeout, App: app})
@@ -186,7 +187,6 @@ func (x *exchange) interrupted(hit int64) outcome {
 	default:
 		x.fault(route.Fault{Status: http.StatusServiceUnavailable, Code: route.CodeCut, App: app, RetryAfter: 1})
 	}
-	x.keep = x.keep && hit == hitTimeout && x.upload == nil
 	x.up.close()
 	return settled
 }
@@ -255,9 +255,4 @@ func appendInt(out []byte, n int64) []byte {
 		digits[i] = byte('0' + n%10)
 	}
 	return append(out, digits[i:]...)
-}
-
-// gone reports whether an error of a connection means that the peer closed it.
-func gone(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

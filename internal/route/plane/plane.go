@@ -86,8 +86,9 @@ type Plane struct {
 	pages  Pages
 	limits Limits
 
-	index atomic.Pointer[index]
-	pool  sync.Pool // of *exchange
+	index  atomic.Pointer[index]
+	pool   sync.Pool // of *exchange
+	bodies sync.Pool // of *[]byte, bodyBuffer long
 
 	epoch time.Time    // zero of now()
 	wall  atomic.Int64 // Unix nanoseconds at the epoch, kept in step with the host's clock
@@ -122,6 +123,7 @@ func New(o Options) *Plane {
 	p.wall.Store(p.epoch.UnixNano())
 	p.index.Store(&index{none: p.statsOf(0, "")})
 	p.pool.New = func() any { return newExchange(p) }
+	p.bodies.New = func() any { b := make([]byte, bodyBuffer); return &b }
 	return p
 }
 
@@ -251,10 +253,7 @@ func (p *Plane) Shutdown(ctx context.Context) {
 	case <-p.empty:
 	case <-ctx.Done():
 		p.cancel()
-		for _, s := range p.all() {
-			s.kill()
-		}
-		<-p.empty
+		p.killAll()
 	}
 	p.cancel()
 	p.swap.Lock()
@@ -264,7 +263,23 @@ func (p *Plane) Shutdown(ctx context.Context) {
 	}
 }
 
-// errInternal is what a table that cannot be applied for our own fault gives.
+// killAll cuts what is left until nothing is: a session can only be cut while
+// it blocks.
+func (p *Plane) killAll() {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, s := range p.all() {
+			s.kill()
+		}
+		select {
+		case <-p.empty:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 func staleTable(have, got int64) error {
 	return landward.Errorf(landward.CodeConflict,
 		"route table %d is older than table %d, which is in use", got, have)

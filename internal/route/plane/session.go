@@ -99,8 +99,10 @@ func (s *session) request() bool {
 	} else {
 		x.serve(end)
 	}
-	if x.tunnel {
-		return false // x has been given back
+	if t := x.tunnel; t != nil {
+		s.p.pool.Put(x) // a connection that lives for hours holds little
+		t.run()
+		return false
 	}
 	keep := x.end()
 	s.p.pool.Put(x)
@@ -182,6 +184,14 @@ func (s *session) grow() bool {
 // use takes n bytes off the buffer.
 func (s *session) use(n int) {
 	s.w = copy(s.in, s.in[n:s.w])
+}
+
+// gone reports whether the client has closed its side. Nobody who still wants
+// an answer does.
+func (s *session) gone() bool {
+	var p peeker
+	p.init(s.conn)
+	return p.peek() == peekEnd
 }
 
 // wind asks the session to end when its request has.

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // target is one address of an app with its connections and its requests in
@@ -29,6 +31,7 @@ type target struct {
 // upstream is a connection to a target.
 type upstream struct {
 	conn   net.Conn
+	peeker peeker
 	target *target
 	since  int64 // when it was last given back
 	until  int64 // when it is too old to be used again
@@ -60,7 +63,9 @@ func (t *target) exit() {
 const freshFor = int64(time.Second)
 
 // take returns an idle connection, or nil. careful is for a request that
-// cannot be sent twice.
+// cannot be sent twice. One on which the peer has closed, or has said something
+// that nobody asked for, is never used again: the next request would get what
+// was meant for another.
 func (t *target) take(now int64, careful bool) *upstream {
 	for {
 		t.mu.Lock()
@@ -73,7 +78,7 @@ func (t *target) take(now int64, careful bool) *upstream {
 		t.idle[n-1] = nil
 		t.idle = t.idle[:n-1]
 		t.mu.Unlock()
-		if u.until > now && (!careful || now-u.since < freshFor && u.quiet()) {
+		if u.until > now && (!careful || now-u.since < freshFor) && u.peeker.peek() == peekNothing {
 			return u
 		}
 		u.close()
@@ -139,15 +144,14 @@ func (t *target) dial(ctx context.Context, timeout time.Duration) (*upstream, er
 	if err != nil {
 		return nil, err
 	}
-	return &upstream{conn: conn, target: t}, nil
+	u := &upstream{conn: conn, target: t}
+	u.peeker.init(conn)
+	return u, nil
 }
 
 func (u *upstream) close() { _ = u.conn.Close() }
 
-// quiet reports whether the peer has neither closed nor said anything.
-func (u *upstream) quiet() bool { return peek(u.conn) == peekNothing }
-
-// What peek finds.
+// What a peek finds.
 type peeked uint8
 
 const (
@@ -156,29 +160,39 @@ const (
 	peekEnd // closed or broken
 )
 
-// peek looks whether there is something to read, without reading or waiting.
-func peek(conn net.Conn) peeked {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return peekNothing
+// peeker looks whether there is something to read on a connection, without
+// reading or waiting.
+type peeker struct {
+	raw   syscall.RawConn
+	look  func(fd uintptr)
+	found peeked
+	b     [1]byte
+}
+
+func (p *peeker) init(conn net.Conn) {
+	if sc, ok := conn.(syscall.Conn); ok {
+		p.raw, _ = sc.SyscallConn() //nolint:errcheck // nil where it fails, and then peek finds nothing
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return peekEnd
-	}
-	found := peekEnd
-	err = rc.Control(func(fd uintptr) {
-		var b [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	p.look = func(fd uintptr) {
+		n, _, err := unix.Recvfrom(int(fd), p.b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		switch {
 		case n > 0:
-			found = peekData
-		case err == syscall.EAGAIN || err == syscall.EINTR:
-			found = peekNothing
+			p.found = peekData
+		case err == unix.EAGAIN || err == unix.EINTR:
+			p.found = peekNothing
+		default:
+			p.found = peekEnd
 		}
-	})
-	if err != nil {
+	}
+}
+
+// peek looks. It must not be called by two goroutines at once.
+func (p *peeker) peek() peeked {
+	if p.raw == nil {
+		return peekNothing
+	}
+	if p.raw.Control(p.look) != nil {
 		return peekEnd
 	}
-	return found
+	return p.found
 }

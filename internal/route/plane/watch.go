@@ -16,14 +16,14 @@ type guard struct{ at atomic.Int64 }
 
 // Values of a guard that are not times.
 const (
-	guardOff     int64 = 0
-	forever      int64 = math.MaxInt64     // may be cut, never times out
-	afterUpload  int64 = math.MaxInt64 - 1 // as forever; the end of the upload sets the time
-	hitTimeout   int64 = -1
-	hitGone      int64 = -2 // the client went away
-	hitCut       int64 = -3 // at the drain limit
-	hitUpload    int64 = -4 // the upload failed
-	hitStop      int64 = -5 // the upload is no longer wanted
+	guardOff    int64 = 0
+	forever     int64 = math.MaxInt64     // may be cut, never times out
+	afterUpload int64 = math.MaxInt64 - 1 // as forever; the end of the upload sets the time
+	hitTimeout  int64 = -1
+	hitGone     int64 = -2 // the client went away
+	hitCut      int64 = -3 // at the drain limit
+	hitUpload   int64 = -4 // the upload failed
+	hitStop     int64 = -5 // the upload is no longer wanted
 )
 
 const (
@@ -121,7 +121,7 @@ func (s *session) sweep(now int64, crowded bool) {
 	if s.uw.expire(now) {
 		_ = up.conn.SetWriteDeadline(past)
 	}
-	if busy > 0 && now-busy > goneAfter && peek(s.conn) == peekEnd && s.ur.hit(hitGone) {
+	if busy > 0 && now-busy > goneAfter && s.gone() && s.ur.hit(hitGone) {
 		_ = up.conn.SetReadDeadline(past)
 	}
 }
