@@ -12,7 +12,7 @@ help: ## print this list
 	@echo '  DATA=DIR      the data folder of up, down and purge (now $(DATA))'
 
 build: ## build bin/landward
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/landward ./cmd/landward
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X landward/internal/server.version=$(VERSION)' -o bin/landward ./cmd/landward
 
 up: ## install what is missing, start Landward, deploy examples/hello by git push
 	@scripts/setup run

@@ -23,7 +23,7 @@ func New(t testing.TB) *store.Store {
 // NewWithClock returns an empty store and its clock.
 func NewWithClock(t testing.TB) (*store.Store, *Clock) {
 	t.Helper()
-	c := &Clock{at: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)}
+	c := NewClock()
 	return Open(t, t.TempDir(), c.Now), c
 }
 
@@ -52,6 +52,9 @@ type Clock struct {
 	mu sync.Mutex
 	at time.Time
 }
+
+// NewClock returns a clock that stands at a moment of its own choice.
+func NewClock() *Clock { return &Clock{at: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)} }
 
 // Now returns the clock's time.
 func (c *Clock) Now() time.Time {
