@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -145,9 +146,10 @@ func TestEveryPackageIsInTheTable(t *testing.T) {
 	}
 }
 
+// row finds a package's row. One row stands for a tree of test code.
 func row(pkg string) int {
-	if strings.HasPrefix(pkg, "test/") {
-		pkg = "test"
+	if root := testRoot(pkg); root != "" {
+		pkg = root
 	}
 	for i, p := range packages {
 		if p.path == pkg {
@@ -155,6 +157,19 @@ func row(pkg string) int {
 		}
 	}
 	return -1
+}
+
+// testRoot returns the folder at or above pkg that is for tests alone: "test",
+// or one named after what it tests, such as enginetest. "" for none.
+func testRoot(pkg string) string {
+	root := ""
+	for _, name := range strings.Split(pkg, "/") {
+		root = path.Join(root, name)
+		if strings.HasSuffix(name, "test") {
+			return root
+		}
+	}
+	return ""
 }
 
 func mayImport(from, to string) bool {
@@ -315,7 +330,7 @@ func TestNoInit(t *testing.T) {
 
 func TestNoSleepInTests(t *testing.T) {
 	for _, f := range sources(t) {
-		if !f.test {
+		if !f.test || f.ast.Name.Name == "main" { // a program that tests run may take its time
 			continue
 		}
 		f.inspect(func(n ast.Node) {
@@ -382,7 +397,7 @@ func sources(t *testing.T) []source {
 		}
 		out = append(out, source{
 			name: name, pkg: path.Dir(name), lines: strings.Count(string(data), "\n"),
-			test: strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "test/") || strings.HasSuffix(path.Dir(name), "test"),
+			test: strings.HasSuffix(name, "_test.go") || testRoot(path.Dir(name)) != "",
 			ast:  file, set: set,
 		})
 		return nil
@@ -453,4 +468,75 @@ func stringLiteral(e ast.Expr) (string, bool) {
 	}
 	s, err := strconv.Unquote(l.Value)
 	return s, err == nil
+}
+
+var (
+	goModLine   = regexp.MustCompile(`(?m)^\s*(?:require )?([a-z0-9.-]+\.[a-z]+/\S+) (v\S+)`)
+	tableModule = regexp.MustCompile(`(?m)^\| (\S+\.\S+/\S+) \| (v\S+) \|`)
+)
+
+// TestDependenciesAreDocumented compares docs/dependencies.md with what the
+// code imports and with the versions of go.mod and tools/go.mod.
+func TestDependenciesAreDocumented(t *testing.T) {
+	versions := moduleVersions(t, "../go.mod")
+	used := map[string]string{}
+	for _, f := range sources(t) {
+		for _, imported := range f.imports() {
+			if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") {
+				continue
+			}
+			m := moduleOf(imported, versions)
+			if m == "" {
+				t.Errorf("%s imports %s, which is in no module of go.mod", f.name, imported)
+				continue
+			}
+			used[m] = versions[m]
+		}
+	}
+	tools := moduleVersions(t, "../tools/go.mod")
+	for _, m := range []string{"github.com/kisielk/errcheck", "honnef.co/go/tools"} {
+		used[m] = tools[m]
+	}
+
+	text, err := os.ReadFile("../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for _, m := range tableModule.FindAllStringSubmatch(string(text), -1) {
+		documented[m[1]] = m[2]
+	}
+	for m, version := range used {
+		if documented[m] != version {
+			t.Errorf("docs/dependencies.md says %q of %s, which is used in version %s", documented[m], m, version)
+		}
+	}
+	for m := range documented {
+		if _, ok := used[m]; !ok {
+			t.Errorf("docs/dependencies.md speaks of %s, which nothing imports", m)
+		}
+	}
+}
+
+func moduleVersions(t *testing.T, goMod string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(goMod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for _, m := range goModLine.FindAllStringSubmatch(string(text), -1) {
+		out[m[1]] = m[2]
+	}
+	return out
+}
+
+// moduleOf returns the module that a package is in: the longest that fits.
+func moduleOf(pkg string, versions map[string]string) string {
+	for m := pkg; m != "."; m = path.Dir(m) {
+		if _, ok := versions[m]; ok {
+			return m
+		}
+	}
+	return ""
 }

@@ -140,8 +140,11 @@ func New(o Options) (*API, error) {
 	if a.Git != nil {
 		a.page("", "/git/", auth.Public, a.Git.ServeHTTP)
 	}
-	return a, errors.Join(a.errs...)
+	return a, a.err()
 }
+
+// err returns what is wrong with the routes.
+func (a *API) err() error { return errors.Join(a.errs...) }
 
 func (a *API) check() error {
 	switch {

@@ -10,9 +10,10 @@ import (
 	"landward/internal/landward"
 )
 
-// onApp is the input of an operation about an app. The app itself comes with
-// the call, from authorize.
-type onApp struct {
+// OnApp is the input of an operation about an app. The app itself comes with
+// the call, from authorize. Embedded inputs have exported names because huma
+// passes over others.
+type OnApp struct {
 	App string `path:"app" doc:"The app's name"`
 }
 
@@ -61,29 +62,30 @@ func (a *API) createApp(ctx context.Context, in *struct{ Body client.NewApp }) (
 	return reply(a.wireApp(app))
 }
 
-func (a *API) getApp(ctx context.Context, _ *onApp) (*answer[client.App], error) {
+func (a *API) getApp(ctx context.Context, _ *OnApp) (*answer[client.App], error) {
 	return reply(a.wireApp(callOf(ctx).app))
 }
 
-func (a *API) deleteApp(ctx context.Context, _ *onApp) (*nothing, error) {
+func (a *API) deleteApp(ctx context.Context, _ *OnApp) (*nothing, error) {
 	c := callOf(ctx)
 	return nil, a.Apps.DeleteApp(ctx, c.actor, c.app.ID)
 }
 
-func (a *API) setStopped(stopped bool) func(context.Context, *onApp) (*nothing, error) {
-	return func(ctx context.Context, _ *onApp) (*nothing, error) {
+func (a *API) setStopped(stopped bool) func(context.Context, *OnApp) (*nothing, error) {
+	return func(ctx context.Context, _ *OnApp) (*nothing, error) {
 		c := callOf(ctx)
 		return nil, a.Apps.SetStopped(ctx, c.actor, c.app.ID, stopped)
 	}
 }
 
-type onAccess struct {
-	onApp
+// OnAccess is the input of an operation about a user's role on an app.
+type OnAccess struct {
+	OnApp
 	User string `path:"user" doc:"The user's name"`
 }
 
 type accessInput struct {
-	onAccess
+	OnAccess
 	Body client.Access
 }
 
@@ -91,7 +93,7 @@ func (a *API) setAccess(ctx context.Context, in *accessInput) (*nothing, error) 
 	return nil, a.changeAccess(ctx, in.User, landward.Role(in.Body.Role))
 }
 
-func (a *API) removeAccess(ctx context.Context, in *onAccess) (*nothing, error) {
+func (a *API) removeAccess(ctx context.Context, in *OnAccess) (*nothing, error) {
 	return nil, a.changeAccess(ctx, in.User, "")
 }
 
@@ -118,12 +120,12 @@ func (a *API) registerDomains() {
 	handle(a, tag, endpoint{"remove-domain", http.MethodDelete, "/apps/{app}/domains/{host}", auth.AppDomains, "Take a host away", nil}, a.removeDomain)
 }
 
-func (a *API) listDomains(ctx context.Context, _ *onApp) (*answer[client.DomainList], error) {
+func (a *API) listDomains(ctx context.Context, _ *OnApp) (*answer[client.DomainList], error) {
 	return reply(client.DomainList{Domains: a.wireDomains(callOf(ctx).app)})
 }
 
 type domainInput struct {
-	onApp
+	OnApp
 	Body client.NewDomain
 }
 
@@ -132,7 +134,7 @@ func (a *API) addDomain(ctx context.Context, in *domainInput) (*answer[client.Ch
 }
 
 type onDomain struct {
-	onApp
+	OnApp
 	Host string `path:"host" doc:"A host of the app"`
 }
 

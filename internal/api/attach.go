@@ -34,11 +34,11 @@ func (a *API) registerAttach() {
 	handle(a, tag, endpoint{
 		"exec", http.MethodGet, "/apps/{app}/exec", auth.AppRun,
 		"Run a command inside a running unit (WebSocket)", with(upgrades()),
-	}, func(context.Context, *onApp) (*streamed, error) { return a.attached(a.exec), nil })
+	}, func(context.Context, *OnApp) (*streamed, error) { return a.attached(a.exec), nil })
 	handle(a, tag, endpoint{
 		"run", http.MethodGet, "/apps/{app}/run", auth.AppRun,
 		"Run a command in a new container of the app (WebSocket)", with(upgrades()),
-	}, func(context.Context, *onApp) (*streamed, error) { return a.attached(a.launch), nil })
+	}, func(context.Context, *OnApp) (*streamed, error) { return a.attached(a.launch), nil })
 }
 
 // upgrades describes a WebSocket in the OpenAPI document, which has no words

@@ -22,7 +22,7 @@ func (a *API) registerConfig() {
 	handle(a, tag, endpoint{"diff-config", http.MethodGet, "/apps/{app}/config/diff", auth.AppConfigRead, "How the variables of two releases differ", nil}, a.diffConfig)
 }
 
-func (a *API) getConfig(ctx context.Context, _ *onApp) (*answer[client.Config], error) {
+func (a *API) getConfig(ctx context.Context, _ *OnApp) (*answer[client.Config], error) {
 	out := client.Config{Vars: []client.Var{}}
 	for _, v := range callOf(ctx).app.Settings.Env {
 		out.Vars = append(out.Vars, client.Var{Name: v.Name, Value: shown(v), Secret: v.Secret, File: v.File, Build: v.Build})
@@ -39,7 +39,7 @@ func shown(v landward.Var) string {
 }
 
 type configInput struct {
-	onApp
+	OnApp
 	Body client.ConfigChange
 }
 
@@ -53,7 +53,7 @@ func (a *API) changeConfig(ctx context.Context, in *configInput) (*answer[client
 }
 
 type diffInput struct {
-	onApp
+	OnApp
 	From int `query:"from" minimum:"0" doc:"A release's version; without it, the one before the other"`
 	To   int `query:"to" minimum:"0" doc:"A release's version; without it, what the next release gets"`
 }

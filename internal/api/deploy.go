@@ -33,12 +33,13 @@ func (a *API) listDeploys(ctx context.Context, in *pageInput) (*answer[client.De
 	return reply(out)
 }
 
-type onDeploy struct {
-	onApp
+// OnDeploy is the input of an operation about a deployment.
+type OnDeploy struct {
+	OnApp
 	Number int `path:"number" minimum:"1" doc:"The deployment's number"`
 }
 
-func (a *API) getDeploy(ctx context.Context, in *onDeploy) (*answer[client.Deployment], error) {
+func (a *API) getDeploy(ctx context.Context, in *OnDeploy) (*answer[client.Deployment], error) {
 	app := callOf(ctx).app
 	d, err := a.Store.DeploymentByNumber(ctx, app.ID, in.Number)
 	if err != nil {
@@ -48,7 +49,7 @@ func (a *API) getDeploy(ctx context.Context, in *onDeploy) (*answer[client.Deplo
 }
 
 type outputInput struct {
-	onDeploy
+	OnDeploy
 	Follow bool `query:"follow" doc:"Until the deployment has ended"`
 }
 
@@ -80,7 +81,7 @@ func (a *API) deployOutput(ctx context.Context, in *outputInput) (*streamed, err
 	}), nil
 }
 
-func (a *API) cancelDeploy(ctx context.Context, in *onDeploy) (*answer[client.Deployment], error) {
+func (a *API) cancelDeploy(ctx context.Context, in *OnDeploy) (*answer[client.Deployment], error) {
 	c := callOf(ctx)
 	d, err := a.Changes.Cancel(ctx, c.actor, c.app.ID, in.Number)
 	if err != nil {

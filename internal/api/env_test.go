@@ -82,8 +82,8 @@ func newEnv(t testing.TB, change ...func(*api.Options)) *env {
 	e.doctor = &fakeDoctor{}
 	e.options = api.Options{
 		Store: e.store, Apps: e.deployer, Changes: e.deployer, Pipeline: e.pipeline,
-		Unpack:   func(dst io.Writer, src io.Reader) error { _, err := io.Copy(dst, src); return err },
-		Logs:     e.logs, Units: e.units, Launcher: e.units, Doctor: e.doctor, Limiter: e.limiter,
+		Unpack: func(dst io.Writer, src io.Reader) error { _, err := io.Copy(dst, src); return err },
+		Logs:   e.logs, Units: e.units, Launcher: e.units, Doctor: e.doctor, Limiter: e.limiter,
 		Git:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
 		Domain: "example.test", Host: "git.example.test", HTTPPort: 8080, SSHPort: 2222, MaxUpload: 1 << 20,
 		Version: client.Version{Version: "0.0.0-test"}, Now: e.clock.Now, Log: log,

@@ -20,7 +20,7 @@ func (a *API) registerLogs() {
 }
 
 type logsInput struct {
-	onApp
+	OnApp
 	Follow  bool      `query:"follow" doc:"Go on with what is written from now on"`
 	Since   time.Time `query:"since" doc:"Only lines since then"`
 	Tail    int       `query:"tail" minimum:"0" maximum:"100000" doc:"Only the last n that match"`
@@ -45,25 +45,25 @@ func (a *API) getLogs(ctx context.Context, in *logsInput) (*streamed, error) {
 	}), nil
 }
 
-// eventPage chooses a page of events.
-type eventPage struct {
+// EventPage chooses a page of events.
+type EventPage struct {
 	Before int64 `query:"before" minimum:"1" doc:"An event's id: only older ones"`
 	Limit  int   `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many"`
 }
 
 func (a *API) listAppEvents(ctx context.Context, in *struct {
-	onApp
-	eventPage
+	OnApp
+	EventPage
 },
 ) (*answer[client.EventList], error) {
-	return a.events(ctx, callOf(ctx).app.ID, in.eventPage)
+	return a.events(ctx, callOf(ctx).app.ID, in.EventPage)
 }
 
-func (a *API) listEvents(ctx context.Context, in *struct{ eventPage }) (*answer[client.EventList], error) {
-	return a.events(ctx, 0, in.eventPage)
+func (a *API) listEvents(ctx context.Context, in *struct{ EventPage }) (*answer[client.EventList], error) {
+	return a.events(ctx, 0, in.EventPage)
 }
 
-func (a *API) events(ctx context.Context, appID int64, page eventPage) (*answer[client.EventList], error) {
+func (a *API) events(ctx context.Context, appID int64, page EventPage) (*answer[client.EventList], error) {
 	events, err := a.Store.Events(ctx, appID, page.Before, page.Limit)
 	if err != nil {
 		return nil, err

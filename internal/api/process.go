@@ -25,7 +25,7 @@ func (a *API) registerProcesses() {
 	handle(a, tag, endpoint{"get-cron", http.MethodGet, "/apps/{app}/cron", auth.AppRead, "The app's cron jobs and their latest runs", nil}, a.getCron)
 }
 
-func (a *API) listUnits(ctx context.Context, _ *onApp) (*answer[client.UnitList], error) {
+func (a *API) listUnits(ctx context.Context, _ *OnApp) (*answer[client.UnitList], error) {
 	containers, err := a.Units.List(ctx, callOf(ctx).app.ID)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func byUse(a, b engine.Container) int {
 func unitName(c engine.Container) string { return fmt.Sprintf("%s.%d", c.Process, c.Index) }
 
 type scaleInput struct {
-	onApp
+	OnApp
 	Body map[string]int `doc:"Copies by process" example:"{\"web\": 2}"`
 }
 
@@ -65,7 +65,7 @@ func (a *API) scale(ctx context.Context, in *scaleInput) (*answer[client.Changed
 }
 
 type resourcesInput struct {
-	onApp
+	OnApp
 	Body map[string]client.Resources `doc:"Limits by process"`
 }
 
@@ -78,7 +78,7 @@ func (a *API) setResources(ctx context.Context, in *resourcesInput) (*answer[cli
 }
 
 type healthInput struct {
-	onApp
+	OnApp
 	Body map[string]client.Health `doc:"Health rules by process"`
 }
 
@@ -92,14 +92,14 @@ func (a *API) setHealth(ctx context.Context, in *healthInput) (*answer[client.Ch
 	return a.configure(ctx, change)
 }
 
-func (a *API) restart(ctx context.Context, _ *onApp) (*answer[client.Changed], error) {
+func (a *API) restart(ctx context.Context, _ *OnApp) (*answer[client.Changed], error) {
 	return a.configure(ctx, deploy.Change{Restart: true})
 }
 
 // cronRuns is how many past runs of an app's cron jobs are shown.
 const cronRuns = 50
 
-func (a *API) getCron(ctx context.Context, _ *onApp) (*answer[client.CronStatus], error) {
+func (a *API) getCron(ctx context.Context, _ *OnApp) (*answer[client.CronStatus], error) {
 	app := callOf(ctx).app
 	out := client.CronStatus{Jobs: []client.CronJob{}, Runs: []client.CronRun{}}
 	if app.Current != 0 {

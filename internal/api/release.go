@@ -16,7 +16,7 @@ func (a *API) registerReleases() {
 }
 
 type pageInput struct {
-	onApp
+	OnApp
 	Limit int `query:"limit" minimum:"1" maximum:"200" default:"20" doc:"How many"`
 }
 
@@ -34,7 +34,7 @@ func (a *API) listReleases(ctx context.Context, in *pageInput) (*answer[client.R
 }
 
 type onRelease struct {
-	onApp
+	OnApp
 	Version int `path:"version" minimum:"1" doc:"The release's version"`
 }
 
@@ -48,7 +48,7 @@ func (a *API) getRelease(ctx context.Context, in *onRelease) (*answer[client.Rel
 }
 
 type rollbackInput struct {
-	onApp
+	OnApp
 	Body client.Rollback
 }
 

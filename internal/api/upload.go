@@ -49,13 +49,14 @@ func (a *API) registerUploads() {
 	}, a.plan)
 }
 
-// upload is the input of an operation that reads its body as a stream.
-type upload struct {
+// Upload is the input of an operation that reads its body as a stream. Like
+// OnApp, it is exported for huma alone.
+type Upload struct {
 	body *body
 }
 
 // Resolve is what huma calls before the handler: it finds the body.
-func (u *upload) Resolve(ctx huma.Context) []error {
+func (u *Upload) Resolve(ctx huma.Context) []error {
 	r, w := humago.Unwrap(ctx)
 	u.body = &body{w: w, r: r.Body, control: http.NewResponseController(w)}
 	return nil
@@ -82,8 +83,8 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) stop() { _ = b.control.SetReadDeadline(time.Unix(1, 0)) }
 
 type archiveInput struct {
-	onApp
-	upload
+	OnApp
+	Upload
 	NoCache bool `query:"no_cache" doc:"Build every step anew"`
 }
 
@@ -100,7 +101,7 @@ func (a *API) deployArchive(ctx context.Context, in *archiveInput) (*answer[clie
 }
 
 type imageInput struct {
-	onApp
+	OnApp
 	Body client.ImageRef
 }
 
@@ -117,8 +118,8 @@ func (a *API) deployImage(ctx context.Context, in *imageInput) (*answer[client.D
 }
 
 type imageArchiveInput struct {
-	onApp
-	upload
+	OnApp
+	Upload
 }
 
 func (a *API) deployImageArchive(ctx context.Context, in *imageArchiveInput) (*answer[client.Deployment], error) {
@@ -130,7 +131,7 @@ func (a *API) deployImageArchive(ctx context.Context, in *imageArchiveInput) (*a
 	return accepted(c.app.Name, d, err)
 }
 
-func (a *API) plan(ctx context.Context, in *struct{ upload }) (*answer[client.Plan], error) {
+func (a *API) plan(ctx context.Context, in *struct{ Upload }) (*answer[client.Plan], error) {
 	var p landward.Plan
 	err := a.unpacked(in.body, func(tree io.Reader) (err error) {
 		p, err = a.Pipeline.Plan(ctx, tree)

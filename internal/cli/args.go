@@ -94,9 +94,11 @@ func none(cmd *cobra.Command, args []string) error { return between(0, 0, "")(cm
 
 func unknownCommand(cmd *cobra.Command, word string) error {
 	e := usagef("%q is no command of %s", clean(word), cmd.CommandPath())
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(word); len(near) > 0 {
-		return e.hint("did you mean `%s %s`?", cmd.CommandPath(), near[0])
+	for distance := 1; distance <= 2; distance++ {
+		cmd.SuggestionsMinimumDistance = distance
+		if near := cmd.SuggestionsFor(word); len(near) > 0 {
+			return e.hint("did you mean `%s %s`?", cmd.CommandPath(), near[0])
+		}
 	}
 	return e.hint("`%s --help` lists the commands", cmd.CommandPath())
 }

@@ -117,7 +117,7 @@ func (f *factory) client() (*client.Client, error) {
 func (f *factory) dial(url, token string) (*client.Client, error) {
 	c, err := client.New(url, token, client.Options{UserAgent: "landward/" + f.Version})
 	if err != nil {
-		return nil, usagef("%s", err.Error())
+		return nil, misused(err)
 	}
 	return c, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"landward/client"
 )
@@ -25,18 +26,24 @@ type problem struct {
 	exit    int
 	message string
 	advice  string
-	err     error
+	err     error // explained first, where there is one
 }
 
-func (p *problem) Error() string { return p.message }
+func (p *problem) Error() string { return strings.Join(p.Explain(), ": ") }
 func (p *problem) Unwrap() error { return p.err }
 
 // Explain returns what a person reads, a line each.
 func (p *problem) Explain() []string {
-	if p.advice == "" {
-		return []string{p.message}
+	var lines []string
+	if p.err != nil {
+		lines = explain(p.err)
 	}
-	return []string{p.message, p.advice}
+	for _, line := range []string{p.message, p.advice} {
+		if line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // hint returns the problem with the advice set.
@@ -55,6 +62,9 @@ func failf(format string, args ...any) *problem {
 func usagef(format string, args ...any) *problem {
 	return &problem{exit: exitUsage, message: fmt.Sprintf(format, args...)}
 }
+
+// misused is an error of the settings or flags that the user chose.
+func misused(err error) *problem { return &problem{exit: exitUsage, err: err} }
 
 // exitStatus ends the program with a code and no message: everything was said.
 type exitStatus int

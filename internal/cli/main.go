@@ -40,7 +40,7 @@ New here? landward help getting-started`,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%s", err.Error()).hint("`%s --help` lists the flags", cmd.CommandPath())
+		return misused(err).hint("`%s --help` lists the flags", cmd.CommandPath())
 	})
 	flags := root.PersistentFlags()
 	flags.SortFlags = false

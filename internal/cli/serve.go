@@ -53,8 +53,7 @@ func newServer(f *factory, use, short string, call serverCall) *cobra.Command {
 // loadSettings completes what the flags say. A wrong setting is a wrong command.
 func (f *factory) loadSettings(cmd *cobra.Command, c *config.Config) error {
 	if err := c.Load(cmd.Flags(), f.Env, f.readSettings); err != nil {
-		complain(f.Stderr, explain(err)...)
-		return exitStatus(exitUsage)
+		return misused(err)
 	}
 	return nil
 }

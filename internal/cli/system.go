@@ -104,7 +104,7 @@ func terminal(in, out *os.File, env func(string) string) Terminal {
 func readSecret(ctx context.Context, in *os.File, isTerminal bool) (string, error) {
 	if !isTerminal {
 		line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
-		if errors.Is(err, io.EOF) && line != "" {
+		if errors.Is(err, io.EOF) {
 			err = nil
 		}
 		return strings.TrimRight(line, "\r\n"), err

@@ -281,10 +281,10 @@ func checkUlimits(list []Ulimit) string {
 	return ""
 }
 
-func (l LogLimits) options() map[string]string {
+func (b Bounds) logOptions() map[string]string {
 	return map[string]string{
-		"max-size": strconv.FormatInt(l.MaxSize, 10),
-		"max-file": strconv.Itoa(l.Files),
+		"max-size": strconv.FormatInt(b.LogSize, 10),
+		"max-file": strconv.Itoa(b.LogFiles),
 	}
 }
 

@@ -171,7 +171,7 @@ func RootCaps() []string {
 
 // Profile returns the runtime profile for a container that starts as user:
 // what every container has. The caller adds what it is and what it mounts.
-func Profile(user string, limits landward.Resources, log LogLimits) Spec {
+func Profile(user string, limits landward.Resources, b Bounds) Spec {
 	s := Spec{
 		User:         user,
 		CapDrop:      []string{"ALL"},
@@ -182,9 +182,9 @@ func Profile(user string, limits landward.Resources, log LogLimits) Spec {
 		MemorySwap:   limits.Memory, // equal: no swap
 		NanoCPUs:     int64(limits.MilliCPU) * 1e6,
 		Pids:         int64(limits.Pids),
-		Ulimits:      []Ulimit{{Name: "nofile", Soft: 65536, Hard: 65536}},
+		Ulimits:      []Ulimit{{Name: "nofile", Soft: b.OpenFiles, Hard: b.OpenFiles}},
 		LogDriver:    LogDriver,
-		LogOptions:   log.options(),
+		LogOptions:   b.logOptions(),
 		Init:         true,
 		Restart:      RestartNever,
 	}
@@ -194,10 +194,12 @@ func Profile(user string, limits landward.Resources, log LogLimits) Spec {
 	return s
 }
 
-// LogLimits bound what one container's output takes on disk.
-type LogLimits struct {
-	MaxSize int64 // bytes of one file
-	Files   int
+// Bounds are the limits that are the installation's rather than an app's.
+type Bounds struct {
+	LogSize  int64 // bytes of one log file
+	LogFiles int
+	// OpenFiles is for one process. The engine cannot set more than it has itself.
+	OpenFiles int64
 }
 
 // The restart rules.

@@ -48,7 +48,7 @@ type Parts struct {
 	Edge    reconcile.Edge
 }
 
-// Control is the process that holds the desired state.
+// Control is the part that holds the desired state.
 type Control struct {
 	cfg      config.Config
 	log      *slog.Logger
@@ -156,10 +156,7 @@ func (c *Control) listen() error {
 		Git: checkouts{gitProgram}, Logs: c.logs, Notify: c, Log: c.log.With("component", "pipeline"), Now: time.Now,
 		OpenTree: func(r io.Reader) (fs.FS, error) { return archive.FS(r, limits) }, Detect: detect.Detect,
 		Instance: c.instance, WorkDir: cfg.WorkDir(), ReposDir: cfg.ReposDir(), AtOnce: cfg.Builds,
-		Limits: build.Limits{
-			Memory: cfg.BuildMemory, MilliCPU: cfg.BuildCPU, Pids: cfg.BuildPids,
-			Timeout: cfg.BuildTimeout, Disk: cfg.BuildDiskFree, Context: cfg.MaxUpload,
-		},
+		Limits:    buildLimits(cfg),
 		MaxSource: cfg.MaxUpload,
 	})
 	self, err := os.Executable()
@@ -352,4 +349,3 @@ func (l addressLimiter) Failed(address string) {
 		l.Limiter.Failed(addr, "")
 	}
 }
-

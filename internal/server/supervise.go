@@ -25,7 +25,8 @@ const (
 
 // Serve runs edge, control and engine, each a process of its own, and starts
 // again whichever ends, until ctx ends.
-func Serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+func Serve(ctx context.Context, cfg config.Config) error {
+	log := newLog(cfg).With("process", "supervisor")
 	if err := makeDirs(cfg); err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func Serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		}
 		group.Go(func() {
 			defer close(gone[i])
-			k := &keeper{role: role, self: self, env: cfg.Environ(), log: log.With("process", role)}
+			k := &keeper{role: role, self: self, env: cfg.Environ(), log: log.With("role", role)}
 			if err := k.run(roleCtx); err != nil {
 				fatal <- err
 			}

@@ -2,10 +2,8 @@ package store_test
 
 import (
 	"bufio"
-	"database/sql"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"

@@ -79,7 +79,7 @@ func TestFailedRelease(t *testing.T) {
 func TestImages(t *testing.T) {
 	s := start(t)
 	dir := t.TempDir()
-	harness.Docker(t, "build", "-q", "-t", "landward-test/by-hand:1", "-f", "-", imageContext(t, s, dir))
+	harness.Docker(t, "build", "-q", "-t", "landward-test/by-hand:1", imageContext(s))
 	t.Cleanup(func() { harness.Docker(t, "rmi", "-f", "landward-test/by-hand:1") })
 	out, err := exec.Command("/usr/bin/docker", "save", "-o", dir+"/image.tar", "landward-test/by-hand:1").CombinedOutput()
 	if err != nil {
@@ -91,8 +91,7 @@ func TestImages(t *testing.T) {
 }
 
 // imageContext makes a folder with the test app and its Dockerfile.
-func imageContext(t *testing.T, s *harness.Server, dir string) string {
-	t.Helper()
+func imageContext(s *harness.Server) string {
 	repo := s.NewRepo("ctx")
 	repo.Testapp("none", "")
 	return repo.Dir

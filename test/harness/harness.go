@@ -369,3 +369,17 @@ func (b *syncBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.b.String()
 }
+
+// Alone runs one role without the others until stop is called.
+func (s *Server) Alone(role string) (stop func()) {
+	s.t.Helper()
+	cmd := exec.Command(s.programs.Landward(s.t), append([]string{role}, s.args[1:]...)...)
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	return sync.OnceFunc(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	})
+}

@@ -179,7 +179,9 @@ func (f *fake) routeDeploys(route func(string, http.HandlerFunc)) {
 		}
 		reply(w, a.deploy(client.Source{Kind: "imagetar"}, "Loading image", nil))
 	}))
-	route("GET /apps/{app}/deploys", f.onApp(func(w http.ResponseWriter, _ *http.Request, a *fakeApp) { reply(w, client.DeploymentList{Deployments: a.deploys}) }))
+	route("GET /apps/{app}/deploys", f.onApp(func(w http.ResponseWriter, _ *http.Request, a *fakeApp) {
+		reply(w, client.DeploymentList{Deployments: a.deploys})
+	}))
 	route("GET /apps/{app}/deploys/{number}", f.onApp(func(w http.ResponseWriter, r *http.Request, a *fakeApp) {
 		n := number(r, "number")
 		if n < 1 || n > len(a.deploys) {
@@ -203,7 +205,9 @@ func (f *fake) routeDeploys(route func(string, http.HandlerFunc)) {
 			reply(w, a.deploy(client.Source{Kind: "change"}, fmt.Sprintf("Rolling back to v%d", b.Version), nil))
 		}
 	}))
-	route("GET /apps/{app}/releases", f.onApp(func(w http.ResponseWriter, _ *http.Request, a *fakeApp) { reply(w, client.ReleaseList{Releases: a.releases}) }))
+	route("GET /apps/{app}/releases", f.onApp(func(w http.ResponseWriter, _ *http.Request, a *fakeApp) {
+		reply(w, client.ReleaseList{Releases: a.releases})
+	}))
 	route("GET /apps/{app}/releases/{version}", f.onApp(func(w http.ResponseWriter, r *http.Request, a *fakeApp) {
 		for _, release := range a.releases {
 			if release.Version == number(r, "version") {

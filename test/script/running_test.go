@@ -33,7 +33,8 @@ func (f *fake) routeRunning(route func(string, http.HandlerFunc)) {
 	route("GET /apps/{app}/exec", f.attach)
 }
 
-// logs answers two lines, and with follow one more and then nothing for long.
+// logs answers three lines, and with follow nothing more until the caller is
+// gone; what is followed with a text to look for ends at once.
 func (f *fake) logs(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	enc := json.NewEncoder(w)
@@ -46,7 +47,7 @@ func (f *fake) logs(w http.ResponseWriter, r *http.Request) {
 	send(0, "app", "web.1", "listening \x1b[32mon 5000\x1b[0m")
 	send(time.Second, "router", "router", "GET / 200")
 	send(2*time.Second, "app", "worker.1", "evil \u009b2Jtext")
-	if q.Get("follow") == "true" {
+	if q.Get("follow") == "true" && q.Get("grep") == "" {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	}

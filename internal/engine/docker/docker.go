@@ -48,7 +48,7 @@ type Options struct {
 	SubnetBits int
 	Egress     Egress             // EgressInternet
 	Max        landward.Resources // ceiling of one container; zero fields: none
-	LogLimits  policy.LogLimits   // 10 MiB, 3 files
+	Bounds     policy.Bounds      // logs of 3 files of 10 MiB, 16384 open files
 	// MaxImage is how many bytes an image archive may unpack to: 20 GiB.
 	MaxImage int64
 	// GuardEvery is how often Guard asserts the packet filter again: a minute.
@@ -80,8 +80,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Egress != EgressInternet && o.Egress != EgressAny {
 		return o, fmt.Errorf("egress %q: want %q or %q", o.Egress, EgressInternet, EgressAny)
 	}
-	if o.LogLimits == (policy.LogLimits{}) {
-		o.LogLimits = policy.LogLimits{MaxSize: 10 << 20, Files: 3}
+	if o.Bounds == (policy.Bounds{}) {
+		o.Bounds = policy.Bounds{LogSize: 10 << 20, LogFiles: 3, OpenFiles: 16384}
 	}
 	if o.MaxImage == 0 {
 		o.MaxImage = 20 << 30

@@ -165,7 +165,7 @@ func pullError(ref string, err error) error {
 
 // Load implements engine.Images. The archive's own names are not used: an
 // upload must not replace an image that others start from. It gets a name of
-// ours that Collect drops once the image is kept or a day has passed.
+// ours until Keep gives it another; Collect drops one that nobody kept for a day.
 func (d *Docker) Load(ctx context.Context, r io.Reader) (landward.Image, error) {
 	tag := d.names.imagePrefix() + incoming + ":" + strconv.FormatInt(d.o.Now().UnixNano(), 16)
 	pr, pw := io.Pipe()
@@ -224,7 +224,27 @@ func (d *Docker) Keep(ctx context.Context, id string, appID int64, app string, v
 	if cerrdefs.IsNotFound(err) {
 		return landward.Errorf(landward.CodeNotFound, "there is no image %s here", short(id)).Wrap(err)
 	}
-	return explain("tag image", err)
+	if err != nil {
+		return explain("tag image", err)
+	}
+	return d.dropUploadNames(ctx, id)
+}
+
+// dropUploadNames removes the names that Load gave the image.
+func (d *Docker) dropUploadNames(ctx context.Context, id string) error {
+	res, err := d.inspectImage(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, tag := range res.RepoTags {
+		if r, ok := parseTag(d.names.imagePrefix(), tag); !ok || !r.incoming {
+			continue
+		}
+		if _, err := d.api.ImageRemove(ctx, tag, client.ImageRemoveOptions{}); err != nil && !cerrdefs.IsNotFound(err) {
+			return explain("drop name of upload", err)
+		}
+	}
+	return nil
 }
 
 func versionTag(version int) string { return fmt.Sprintf("v%d-", version) }
@@ -286,7 +306,10 @@ func (d *Docker) collect(ctx context.Context, prefix string, keep func(release) 
 	}
 	var errs []error
 	for _, img := range list.Items {
-		for _, tag := range unwanted(img, prefix, keep) {
+		for _, tag := range img.RepoTags {
+			if r, ok := parseTag(prefix, tag); !ok || keep(r) {
+				continue
+			}
 			res, err := d.api.ImageRemove(ctx, tag, client.ImageRemoveOptions{})
 			if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsConflict(err) {
 				errs = append(errs, explain("remove image", err))
@@ -297,27 +320,4 @@ func (d *Docker) collect(ctx context.Context, prefix string, keep func(release) 
 		}
 	}
 	return freed, errors.Join(errs...)
-}
-
-// unwanted returns the tags of img to drop: those that keep does not want, and
-// an upload's first name as soon as a release has it.
-func unwanted(img image.Summary, prefix string, keep func(release) bool) []string {
-	var drop, uploads []string
-	held := false
-	for _, tag := range img.RepoTags {
-		r, ok := parseTag(prefix, tag)
-		switch {
-		case !ok:
-		case !keep(r):
-			drop = append(drop, tag)
-		case r.incoming:
-			uploads = append(uploads, tag)
-		default:
-			held = true
-		}
-	}
-	if held {
-		drop = append(drop, uploads...)
-	}
-	return drop
 }

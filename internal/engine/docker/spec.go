@@ -77,7 +77,7 @@ func (d *Docker) spec(o order, img imageConfig, net appNetwork, addr netip.Addr)
 	if workDir == "" && img.workDir != "" {
 		workDir = path.Clean(img.workDir)
 	}
-	s := policy.Profile(user, u.Resources, d.o.LogLimits)
+	s := policy.Profile(user, u.Resources, d.o.Bounds)
 	s.Name = d.names.container(u.ID)
 	s.Image = u.Image
 	s.Cmd = u.Command

@@ -123,10 +123,8 @@ func (s *suite) dropImage(t *testing.T, id string) {
 	if err := s.Images.Keep(ctx(t), id, app, "drop", 1, "app"); err != nil {
 		t.Fatal(err)
 	}
-	for _, keep := range [][]int{{1}, nil} { // the first drops the upload's own name
-		if _, err := s.Images.Collect(ctx(t), app, keep); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := s.Images.Collect(ctx(t), app, nil); err != nil {
+		t.Fatal(err)
 	}
 	_, err := s.Images.Image(ctx(t), id)
 	wantCode(t, err, landward.CodeNotFound)

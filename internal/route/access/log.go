@@ -133,6 +133,7 @@ func (l *Log) flush(now time.Time) {
 		if len(lines) == 0 {
 			if f.f != nil && now.Sub(f.used) > idleFile {
 				f.shut(l.o.Log)
+				f.spare = nil
 			}
 			continue
 		}
@@ -167,14 +168,17 @@ func (f *file) shut(log *slog.Logger) {
 // write appends whole lines. A full file becomes router.log.1, in place of the
 // one before.
 func (f *file) write(lines []byte, limit int64) error {
-	if f.f != nil && f.size+int64(len(lines)) > limit {
+	if f.f == nil {
+		if err := f.open(); err != nil {
+			return err
+		}
+	}
+	if f.size > 0 && f.size+int64(len(lines)) > limit {
 		err := errors.Join(f.f.Close(), os.Rename(f.path, f.path+".1"))
 		f.f = nil
 		if err != nil {
 			return fmt.Errorf("rotate: %w", err)
 		}
-	}
-	if f.f == nil {
 		if err := f.open(); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"landward/internal/landward"
 )
@@ -119,9 +120,12 @@ func (t *tree) index(h *tar.Header, content *io.SectionReader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
-	name, err := cleanName(h.Name)
-	if err != nil {
-		return err
+	name := path.Clean(h.Name)
+	if !utf8.ValidString(name) {
+		return nil // git may have it; nothing that is looked for is called so
+	}
+	if !fs.ValidPath(name) {
+		return refuse(h.Name, "leads out of the archive")
 	}
 	n := &node{name: path.Base(name), time: h.ModTime, mode: 0o644}
 	if h.Mode&0o111 != 0 {
@@ -221,9 +225,9 @@ func (t *tree) Open(name string) (fs.File, error) {
 		return nil, err
 	}
 	if n.IsDir() {
-		return &openDir{node: n}, nil
+		return &openDir{n: n}, nil
 	}
-	return &openFile{node: n, SectionReader: io.NewSectionReader(n.content, 0, n.content.Size())}, nil
+	return &openFile{io.NewSectionReader(n.content, 0, n.content.Size()), n}, nil
 }
 
 // Stat implements fs.StatFS.
@@ -291,36 +295,33 @@ func (n *node) entries() []fs.DirEntry {
 }
 
 type openFile struct {
-	*node
 	*io.SectionReader
+	n *node
 }
 
-func (f *openFile) Stat() (fs.FileInfo, error) { return f.node, nil }
+func (f *openFile) Stat() (fs.FileInfo, error) { return f.n, nil }
 func (f *openFile) Close() error               { return nil }
-func (f *openFile) Size() int64                { return f.node.Size() }
 
 type openDir struct {
-	*node
+	n    *node
 	read int
 }
 
-func (d *openDir) Stat() (fs.FileInfo, error) { return d.node, nil }
+func (d *openDir) Stat() (fs.FileInfo, error) { return d.n, nil }
 func (d *openDir) Close() error               { return nil }
 func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.name, Err: errors.New("is a directory")}
+	return 0, &fs.PathError{Op: "read", Path: d.n.name, Err: errors.New("is a directory")}
 }
 
 // ReadDir implements fs.ReadDirFile.
 func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
-	rest := d.entries()[d.read:]
-	if n <= 0 {
-		d.read += len(rest)
-		return rest, nil
+	rest := d.n.entries()[d.read:]
+	if n > 0 {
+		if len(rest) == 0 {
+			return nil, io.EOF
+		}
+		rest = rest[:min(n, len(rest))]
 	}
-	if len(rest) == 0 {
-		return nil, io.EOF
-	}
-	rest = rest[:min(n, len(rest))]
 	d.read += len(rest)
 	return rest, nil
 }

@@ -3,6 +3,7 @@ package archive
 import (
 	"archive/tar"
 	"errors"
+	"fmt"
 	"io"
 	"path"
 	"strings"
@@ -31,12 +32,19 @@ type entry struct {
 	time   time.Time
 }
 
+const (
+	headerSize = 512 // of each entry of a tar
+	maxName    = 1024
+	maxNames   = 64 << 20 // bytes of all names together
+)
+
 // writer checks entries and writes those that are in order.
 type writer struct {
 	tw    *tar.Writer
 	lim   Limits
 	in    *meter
 	seen  map[string]kind // by clean name
+	names int // bytes of all names
 	bytes int64
 	top   string // the folder that StripTop takes away
 }
@@ -46,7 +54,10 @@ func newWriter(dst io.Writer, lim Limits, in *meter) *writer {
 }
 
 func (w *writer) close() error {
-	return writingOnly(w.tw.Close())
+	if err := w.tw.Close(); err != nil {
+		return fmt.Errorf("write tar: %w", err)
+	}
+	return nil
 }
 
 // add checks an entry and writes it; content is read for a file only.
@@ -66,7 +77,11 @@ func (w *writer) add(e entry, content io.Reader) error {
 		}
 		return nil
 	}
-	if len(w.seen) >= w.lim.Entries {
+	w.names += len(name)
+	if err := w.count(headerSize + len(name)); err != nil {
+		return err
+	}
+	if len(w.seen) >= w.lim.Entries || w.names > maxNames {
 		return landward.Errorf(landward.CodeTooLarge, "the archive has more than %d entries", w.lim.Entries).
 			WithHint("leave out what is not needed to build: list it in .landwardignore")
 	}
@@ -116,7 +131,7 @@ func (w *writer) place(name string, e entry) error {
 
 // file writes a file's header and content.
 func (w *writer) file(h *tar.Header, e entry, content io.Reader) error {
-	if e.size < 0 || w.bytes+e.size > w.lim.Unpacked || w.bytes+e.size < 0 {
+	if e.size < 0 || e.size > w.lim.Unpacked-w.bytes {
 		return landward.Errorf(landward.CodeTooLarge, "the archive's files are larger than %d MiB together", w.lim.Unpacked>>20).
 			WithCause(landward.Printable(e.name) + " is where the limit was passed").
 			WithHint("leave out what is not needed to build: list it in .landwardignore")
@@ -125,11 +140,16 @@ func (w *writer) file(h *tar.Header, e entry, content io.Reader) error {
 	if err := w.tw.WriteHeader(h); err != nil {
 		return writing(err)
 	}
-	n, err := io.Copy(&guard{w}, io.LimitReader(content, e.size+1))
+	n, err := io.Copy(&guard{w}, io.LimitReader(content, e.size))
 	if err != nil {
 		return err
 	}
-	if n != e.size {
+	// Reading on to the end also makes a zip compare its checksum.
+	more, err := io.ReadFull(content, make([]byte, 1))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if n != e.size || more != 0 {
 		return refuse(e.name, "has not the size that it claims")
 	}
 	return nil
@@ -139,17 +159,21 @@ func (w *writer) file(h *tar.Header, e entry, content io.Reader) error {
 type guard struct{ w *writer }
 
 func (g *guard) Write(p []byte) (int, error) {
-	w := g.w
-	w.bytes += int64(len(p))
+	if err := g.w.count(len(p)); err != nil {
+		return 0, err
+	}
+	n, err := g.w.tw.Write(p)
+	return n, writing(err)
+}
+
+// count adds unpacked bytes and refuses a bomb.
+func (w *writer) count(n int) error {
+	w.bytes += int64(n)
 	if w.bytes > ratioFloor && w.bytes/w.lim.Ratio > w.in.n {
-		return 0, landward.Errorf(landward.CodeTooLarge, "the archive unpacks to more than %d times its size", w.lim.Ratio).
+		return landward.Errorf(landward.CodeTooLarge, "the archive unpacks to more than %d times its size", w.lim.Ratio).
 			WithHint("send it as a plain tar where it really is that repetitive")
 	}
-	n, err := w.tw.Write(p)
-	if errors.Is(err, tar.ErrWriteTooLong) {
-		return n, nil // the size is compared afterwards
-	}
-	return n, writing(err)
+	return nil
 }
 
 // cleanName returns the one way to write a name, or says what is wrong with it.
@@ -159,8 +183,8 @@ func cleanName(name string) (string, error) {
 		return "", refuse("(no name)", "has no name")
 	case !utf8.ValidString(name):
 		return "", refuse(strings.ToValidUTF8(name, "\uFFFD"), "has a name that is not UTF-8")
-	case len(name) > 4096:
-		return "", refuse(name, "has a name of more than 4096 bytes")
+	case len(name) > maxName:
+		return "", refuse(name, "has a name of more than %d bytes", maxName)
 	case strings.HasPrefix(name, "/"):
 		return "", refuse(name, "has an absolute path")
 	}
@@ -243,12 +267,4 @@ func (w *writer) strip(name string, e entry) (string, error) {
 		return ".", nil
 	}
 	return rest, nil
-}
-
-func writingOnly(err error) error {
-	var w *writeError
-	if errors.As(writing(err), &w) {
-		return w.err
-	}
-	return nil
 }

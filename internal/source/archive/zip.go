@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"strings"
+
+	"landward/internal/landward"
 )
 
 // copyZip passes each entry of a zip on. A zip is read from its end, so it has
@@ -29,16 +32,36 @@ func copyZip(out *writer, src io.Reader) error {
 		}
 		return err
 	}
-	z, err := zip.NewReader(tmp, size)
+	list := &thrifty{r: tmp, left: int64(out.lim.Entries)*listing + 1<<20}
+	z, err := zip.NewReader(list, size)
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // we look at every name ourselves
 		return err
 	}
+	list.left = math.MaxInt64 // contents are counted elsewhere
 	for _, f := range z.File {
 		if err := addZip(out, f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// listing is how long a zip's line about one of its files is on average.
+const listing = 200
+
+// thrifty bounds what is read of a zip's own list of files, which is kept in
+// memory whole.
+type thrifty struct {
+	r    io.ReaderAt
+	left int64
+}
+
+func (t *thrifty) ReadAt(p []byte, off int64) (int, error) {
+	n, err := t.r.ReadAt(p, off)
+	if t.left -= int64(n); t.left < 0 {
+		return 0, landward.Errorf(landward.CodeTooLarge, "the zip has too many files")
+	}
+	return n, err
 }
 
 func addZip(out *writer, f *zip.File) error {

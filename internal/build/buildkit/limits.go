@@ -1,0 +1,213 @@
+package buildkit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"landward/internal/build"
+	"landward/internal/landward"
+)
+
+const (
+	cpuPeriod    = 100_000                // microseconds
+	wardenPeriod = 20 * time.Millisecond  // how soon a new container is found
+	diskPeriod   = 500 * time.Millisecond // how often free space is looked at
+)
+
+// checkDisk refuses to start when too little space is free.
+func checkDisk(root string, keep int64) error {
+	free, err := freeSpace(root)
+	if err != nil || free >= keep {
+		return nil // an Engine whose disk we cannot see is its owner's to watch
+	}
+	return errDisk("the build was not started", free, keep)
+}
+
+// watchDisk cancels the build when it leaves too little space free.
+func watchDisk(ctx context.Context, root string, keep int64, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(diskPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if free, err := freeSpace(root); err == nil && free < keep {
+			cancel(errDisk("the build was stopped", free, keep))
+			return
+		}
+	}
+}
+
+func errDisk(what string, free, keep int64) error {
+	return landward.Errorf(landward.CodeFailed, "%s: only %d MiB are free on the server's disk, and %d MiB must stay free", what, free>>20, keep>>20).
+		WithHint("free some space: `landward doctor` shows what takes it")
+}
+
+// freeSpace is what an unprivileged program could still write to path's disk.
+func freeSpace(path string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(path, &s); err != nil {
+		return 0, fmt.Errorf("look at disk: %w", err)
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
+// warden puts a build's limits on each container that BuildKit runs for it, as
+// soon as it appears. Older Engines have no way to ask for limits, so it writes
+// them into the container's control groups, which takes root. The limits hold
+// for each step by itself.
+type warden struct {
+	containers string // where BuildKit keeps its containers' specs
+	host       string // what this build's are called
+	limits     build.Limits
+	log        *slog.Logger
+	done       map[string]bool
+}
+
+// newWarden returns nil if there is nothing to limit or no right to do it.
+func newWarden(root, host string, limits build.Limits, log *slog.Logger) *warden {
+	if limits.Memory == 0 && limits.MilliCPU == 0 && limits.Pids == 0 {
+		return nil
+	}
+	w := &warden{
+		containers: filepath.Join(root, "buildkit", "executor"),
+		host:       host, limits: limits, log: log, done: map[string]bool{},
+	}
+	if _, err := os.ReadDir(w.containers); err != nil {
+		log.Warn("build limits are left to the engine", "err", err)
+		return nil
+	}
+	return w
+}
+
+// run watches until ctx ends.
+func (w *warden) run(ctx context.Context) {
+	tick := time.NewTicker(wardenPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			w.look()
+		}
+	}
+}
+
+func (w *warden) look() {
+	entries, err := os.ReadDir(w.containers)
+	if err != nil {
+		return // between two builds the folder may be swept
+	}
+	for _, e := range entries {
+		id := e.Name()
+		if !e.IsDir() || w.done[id] {
+			continue
+		}
+		mine, known := w.mine(id)
+		if !known {
+			continue
+		}
+		if !mine {
+			w.done[id] = true
+			continue
+		}
+		groups := controlGroups(id)
+		if len(groups) == 0 {
+			continue // it has not started yet
+		}
+		w.done[id] = true
+		if err := w.limit(groups); err != nil {
+			w.log.Warn("build step is not limited", "container", id, "err", err)
+		}
+	}
+}
+
+// mine reports whether a container belongs to this build. known is false as
+// long as its spec is not written.
+func (w *warden) mine(id string) (mine, known bool) {
+	data, err := os.ReadFile(filepath.Join(w.containers, id, "config.json"))
+	if err != nil {
+		return false, false
+	}
+	var spec struct {
+		Hostname string `json:"hostname"`
+	}
+	if json.Unmarshal(data, &spec) != nil {
+		return false, false
+	}
+	return spec.Hostname == w.host, true
+}
+
+// controlGroups finds the folders of a running container's control groups:
+// controller → folder, "" for the one of version 2.
+func controlGroups(id string) map[string]string {
+	files, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		return nil
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil || !strings.Contains(string(text), id) {
+			continue
+		}
+		groups := map[string]string{}
+		for line := range strings.Lines(string(text)) {
+			parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+			if len(parts) != 3 || !strings.Contains(parts[2], id) {
+				continue
+			}
+			for controller := range strings.SplitSeq(parts[1], ",") {
+				groups[controller] = filepath.Join("/sys/fs/cgroup", controller, parts[2])
+			}
+		}
+		return groups
+	}
+	return nil
+}
+
+// limit writes the limits into control groups of either version.
+func (w *warden) limit(groups map[string]string) error {
+	memory := strconv.FormatInt(w.limits.Memory, 10)
+	quota := strconv.Itoa(w.limits.MilliCPU * cpuPeriod / 1000)
+	period, pids := strconv.Itoa(cpuPeriod), strconv.Itoa(w.limits.Pids)
+	one := func(controller, file, value string, wanted bool) error {
+		dir, ok := groups[controller]
+		if !ok || !wanted {
+			return nil
+		}
+		err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0)
+		if errors.Is(err, fs.ErrNotExist) && strings.Contains(file, "sw") {
+			return nil // the kernel counts no swap
+		}
+		return err
+	}
+	hasMemory, hasCPU, hasPids := w.limits.Memory > 0, w.limits.MilliCPU > 0, w.limits.Pids > 0
+	if _, v1 := groups["memory"]; v1 {
+		return errors.Join(
+			one("memory", "memory.limit_in_bytes", memory, hasMemory),
+			one("memory", "memory.memsw.limit_in_bytes", memory, hasMemory),
+			one("pids", "pids.max", pids, hasPids),
+			one("cpu", "cpu.cfs_period_us", period, hasCPU),
+			one("cpu", "cpu.cfs_quota_us", quota, hasCPU),
+		)
+	}
+	return errors.Join(
+		one("", "memory.max", memory, hasMemory),
+		one("", "memory.swap.max", "0", hasMemory),
+		one("", "pids.max", pids, hasPids),
+		one("", "cpu.max", quota+" "+period, hasCPU),
+	)
+}

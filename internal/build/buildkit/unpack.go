@@ -1,0 +1,293 @@
+package buildkit
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"landward/internal/landward"
+)
+
+// Limits on a source archive, beside its size.
+const (
+	maxEntries = 200_000
+	maxPath    = 4096 // bytes
+	maxLevels  = 100  // folders in folders
+	// wholeFile is how large a file may be to be compared in memory.
+	wholeFile = 4 << 20
+)
+
+// unpack makes dir the tree that the tar says. A file whose content is the same
+// keeps its time of change, so that BuildKit sends only what differs. limit is
+// how many bytes of files there may be, 0 for any number.
+func unpack(ctx context.Context, dir string, source io.Reader, limit int64) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make source folder: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("open source folder: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	u := &unpacker{root: root, seen: map[string]fs.FileMode{}, left: limit, bounded: limit > 0, limit: limit}
+	if err := u.readAll(ctx, tar.NewReader(source)); err != nil {
+		return err
+	}
+	return u.removeRest()
+}
+
+// unpacker writes one archive over what the last one left. It works inside an
+// os.Root, so nothing that it does can leave the folder.
+type unpacker struct {
+	root    *os.Root
+	seen    map[string]fs.FileMode // what this archive has, with its type
+	left    int64                  // bytes that may still come
+	bounded bool
+	limit   int64
+	buf     bytes.Buffer
+}
+
+func (u *unpacker) readAll(ctx context.Context, r *tar.Reader) error {
+	for entries := 0; ; entries++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return errArchive(err)
+		}
+		if entries >= maxEntries {
+			return landward.Errorf(landward.CodeTooLarge, "the source has more than %d files", maxEntries).
+				WithHint("leave out what the build does not need, such as node_modules")
+		}
+		if err := u.entry(h, r); err != nil {
+			return err
+		}
+	}
+}
+
+func errArchive(err error) error {
+	return landward.Errorf(landward.CodeInvalid, "the source archive is damaged").Wrap(err)
+}
+
+func refuse(name, format string, args ...any) error {
+	return landward.Errorf(landward.CodeInvalid, "the source cannot be used: %s %s", landward.Printable(name), fmt.Sprintf(format, args...))
+}
+
+// entry writes one entry of the archive.
+func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	name, err := entryName(h.Name)
+	if err != nil {
+		return err
+	}
+	if name == "." {
+		return nil
+	}
+	if err := u.folder(path.Dir(name)); err != nil {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		return u.folder(name)
+	case tar.TypeReg:
+		return u.file(name, h, content)
+	case tar.TypeSymlink:
+		return u.link(name, h.Linkname)
+	case tar.TypeLink:
+		return refuse(h.Name, "is a hard link")
+	}
+	return refuse(h.Name, "is neither a file, a folder nor a link")
+}
+
+// entryName returns an entry's path inside the tree.
+func entryName(raw string) (string, error) {
+	name := path.Clean(strings.TrimSuffix(raw, "/"))
+	switch {
+	case raw == "" || path.IsAbs(raw) || strings.ContainsAny(raw, "\x00\\") || !fs.ValidPath(name):
+		return "", refuse(raw, "is not a path inside the tree")
+	case len(name) > maxPath:
+		return "", refuse(raw, "has a path of more than %d bytes", maxPath)
+	case strings.Count(name, "/") >= maxLevels:
+		return "", refuse(raw, "lies more than %d folders deep", maxLevels)
+	}
+	return name, nil
+}
+
+// folder makes sure that name and everything above it are real folders.
+func (u *unpacker) folder(name string) error {
+	if name == "." {
+		return nil
+	}
+	if kind, ok := u.seen[name]; ok {
+		if !kind.IsDir() {
+			return refuse(name, "is a folder and something else at once")
+		}
+		return nil
+	}
+	if err := u.folder(path.Dir(name)); err != nil {
+		return err
+	}
+	u.seen[name] = fs.ModeDir
+	info, err := u.root.Lstat(name)
+	if err == nil && info.IsDir() {
+		return nil
+	}
+	if err == nil {
+		if err := u.root.Remove(name); err != nil {
+			return fmt.Errorf("remove old entry: %w", err)
+		}
+	}
+	if err := u.root.Mkdir(name, 0o755); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	return u.chmod(name, 0o755)
+}
+
+// chmod sets a mode whatever the umask is.
+func (u *unpacker) chmod(name string, mode fs.FileMode) error {
+	if err := u.root.Chmod(name, mode); err != nil {
+		return fmt.Errorf("set mode: %w", err)
+	}
+	return nil
+}
+
+// claim notes that the archive has name, which must not be a folder of it, and
+// clears away what of another type was there before.
+func (u *unpacker) claim(name string, kind fs.FileMode) error {
+	if was, ok := u.seen[name]; ok && was.IsDir() {
+		return refuse(name, "is a folder and something else at once")
+	}
+	u.seen[name] = kind
+	info, err := u.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && kind == 0 && info.Mode().IsRegular() {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at old entry: %w", err)
+	}
+	if err := u.root.RemoveAll(name); err != nil {
+		return fmt.Errorf("remove old entry: %w", err)
+	}
+	return nil
+}
+
+// file writes a file unless its content is what is there already. Only the
+// execute bit of the mode is taken: it is all that git knows.
+func (u *unpacker) file(name string, h *tar.Header, content io.Reader) error {
+	if u.bounded {
+		if u.left -= h.Size; u.left < 0 {
+			return landward.Errorf(landward.CodeTooLarge, "the source is larger than %d MiB", u.limit>>20).
+				WithHint("leave out what the build does not need")
+		}
+	}
+	if err := u.claim(name, 0); err != nil {
+		return err
+	}
+	mode := fs.FileMode(0o644)
+	if h.Mode&0o111 != 0 {
+		mode = 0o755
+	}
+	same := false
+	if h.Size <= wholeFile {
+		u.buf.Reset()
+		if _, err := io.Copy(&u.buf, content); err != nil {
+			return errArchive(err)
+		}
+		old, err := u.root.Lstat(name)
+		if err == nil && old.Size() == h.Size {
+			data, err := u.root.ReadFile(name)
+			same = err == nil && bytes.Equal(data, u.buf.Bytes())
+		}
+		content = &u.buf
+	}
+	if !same {
+		if err := u.write(name, content); err != nil {
+			return err
+		}
+	}
+	info, err := u.root.Lstat(name)
+	if err != nil {
+		return fmt.Errorf("look at file: %w", err)
+	}
+	if info.Mode().Perm() == mode {
+		return nil
+	}
+	return u.chmod(name, mode)
+}
+
+func (u *unpacker) write(name string, content io.Reader) error {
+	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return fmt.Errorf("open file: %w", err)
+	}
+	if _, err := io.Copy(f, content); err != nil {
+		_ = f.Close()
+		var pathError *fs.PathError
+		if errors.As(err, &pathError) {
+			return fmt.Errorf("write file: %w", err)
+		}
+		return errArchive(err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("close file: %w", err)
+	}
+	return nil
+}
+
+// link makes a symbolic link, which must stay inside the tree.
+func (u *unpacker) link(name, target string) error {
+	if target == "" || path.IsAbs(target) || !fs.ValidPath(path.Join(path.Dir(name), target)) {
+		return refuse(name, "is a link that leads out of the tree, to %s", landward.Printable(target))
+	}
+	if old, err := u.root.Readlink(name); err == nil && old == target && u.seen[name] == 0 {
+		u.seen[name] = fs.ModeSymlink
+		return nil
+	}
+	if err := u.claim(name, fs.ModeSymlink); err != nil {
+		return err
+	}
+	if err := u.root.Symlink(target, name); err != nil {
+		return fmt.Errorf("make link: %w", err)
+	}
+	return nil
+}
+
+// removeRest removes what this archive does not have.
+func (u *unpacker) removeRest() error {
+	var rest []string
+	err := fs.WalkDir(u.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if _, ok := u.seen[name]; ok || name == "." {
+			return nil
+		}
+		rest = append(rest, name)
+		if d.IsDir() {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("walk source folder: %w", err)
+	}
+	for _, name := range rest {
+		if err := u.root.RemoveAll(name); err != nil {
+			return fmt.Errorf("remove old entry: %w", err)
+		}
+	}
+	return nil
+}

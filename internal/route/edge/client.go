@@ -1,0 +1,115 @@
+package edge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"landward/internal/landward"
+	"landward/internal/route"
+)
+
+// Client is control's side of the edge's unix socket. It is safe for
+// concurrent use, and needs the edge only while a call lasts.
+type Client struct {
+	http *http.Client
+}
+
+// NewClient makes a Client of the edge at that socket. It connects on first use.
+func NewClient(socket string) *Client {
+	var d net.Dialer
+	return &Client{http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", socket)
+		},
+		MaxIdleConns:    4,
+		IdleConnTimeout: 30 * time.Second,
+	}}}
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// PutTable puts a table into use. When it returns nil, every new request
+// follows it and a restarted edge will. The error says what is wrong with the
+// table (CodeInvalid, CodeConflict for an older generation) or that the edge
+// cannot be reached (CodeUnavailable).
+func (c *Client) PutTable(ctx context.Context, t route.Table) error {
+	return c.call(ctx, http.MethodPut, "/v1/table", t, nil)
+}
+
+// Drain waits until the requests on targets that have left the table have
+// ended, at most for limit; what is left then is closed or cut.
+func (c *Client) Drain(ctx context.Context, ids []string, limit time.Duration) (route.DrainReport, error) {
+	var r route.DrainReport
+	err := c.call(ctx, http.MethodPost, "/v1/drain", drainRequest{IDs: ids, LimitMS: limit.Milliseconds()}, &r)
+	return r, err
+}
+
+// Status returns the edge's counters.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	err := c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+	return s, err
+}
+
+// Metrics returns the counters in the Prometheus text format.
+func (c *Client) Metrics(ctx context.Context) (string, error) {
+	resp, err := c.do(ctx, http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	return string(b), err
+}
+
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	resp, err := c.do(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("read answer of edge: %w", err)
+	}
+	return nil
+}
+
+// do returns an answer of status 200, or the error that it says.
+func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("encode request to edge: %w", err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://edge"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("make request to edge: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, landward.Errorf(landward.CodeUnavailable, "the edge is not answering").
+			WithHint("see whether `landward edge` runs; traffic goes on by the last table it had").Wrap(err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var f failure
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&f); err != nil || f.Code == "" {
+		return nil, fmt.Errorf("edge answers %s", resp.Status)
+	}
+	return nil, &landward.Error{Code: f.Code, Message: f.Message, Cause: f.Cause, Hint: f.Hint, Field: f.Field}
+}

@@ -1,0 +1,102 @@
+package edge
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+
+	"landward/internal/landward"
+	"landward/internal/route"
+)
+
+// maxTable bounds a table's JSON: some hundred bytes a route.
+const maxTable = 64 << 20
+
+// decodeTable reads one table and nothing else. Unknown keys are refused: they
+// would be a newer control's wish that this edge does not understand.
+func decodeTable(r io.Reader) (route.Table, error) {
+	var t route.Table
+	dec := json.NewDecoder(io.LimitReader(r, maxTable))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&t); err != nil {
+		return t, landward.Invalid("", "the route table cannot be read").WithCause(err.Error()).Wrap(err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return t, landward.Invalid("", "there is more than one route table")
+	}
+	return t, nil
+}
+
+func readTable(path string) (route.Table, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return route.Table{}, fmt.Errorf("read route table: %w", err)
+	}
+	return decodeTable(bytes.NewReader(b))
+}
+
+// writeTable replaces the file as a whole: after a crash there is the old one
+// or the new one.
+func writeTable(path string, t route.Table) error {
+	b, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".routes-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes a rename in dir survive a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// listenPrivate listens on a unix socket that only its owner may open. It takes
+// the place of one that a dead process has left.
+func listenPrivate(path string) (net.Listener, error) {
+	made := path + ".new"
+	if err := removeSocket(made); err != nil {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen for control: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	// The name that others know appears only once the mode is right.
+	if err := errors.Join(os.Chmod(made, 0o600), os.Rename(made, path)); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen for control: %w", err), l.Close(), removeSocket(made))
+	}
+	return peerListener{l}, nil
+}
+
+func removeSocket(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove socket: %w", err)
+	}
+	return nil
+}
