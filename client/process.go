@@ -51,7 +51,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	if err != nil {
-		return fmt.Errorf("not a duration such as 30s or 1m30s")
+		return fmt.Errorf("%.40q is not a duration such as 30s or 1m30s", text)
 	}
 	*d = Duration(v)
 	return nil

@@ -42,7 +42,16 @@ func (r rule) matches(name string, isDir bool) bool {
 	if r.base {
 		name = name[strings.LastIndexByte(name, '/')+1:]
 	}
-	return r.match.MatchString(name)
+	return r.match.MatchString(bytewise(name))
+}
+
+// bytewise makes each byte a character: git's "?" is one byte.
+func bytewise(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		b.WriteRune(rune(s[i]))
+	}
+	return b.String()
 }
 
 // parseRules reads an ignore file that lies in dir.
@@ -69,7 +78,7 @@ func parseRule(dir, line string) (rule, bool) {
 	if line == "" {
 		return rule{}, false
 	}
-	expr, ok := globToRegexp(line)
+	expr, ok := globToRegexp(bytewise(line))
 	if !ok {
 		return rule{}, false
 	}
@@ -159,14 +168,17 @@ func classToRegexp(p string) (class string, n int, ok bool) {
 			i++
 			break
 		}
-		if strings.HasPrefix(p[i:], "[:") {
-			end := strings.Index(p[i:], ":]")
-			if end < 0 || !isPosixClass(p[i+2:i+end]) {
+		if rest, found := strings.CutPrefix(p[i:], "[:"); found {
+			name, _, closed := strings.Cut(rest, "]")
+			name, isClass := strings.CutSuffix(name, ":")
+			if !closed || isClass && !isPosixClass(name) {
 				return "", 0, false
 			}
-			b.WriteString(p[i : i+end+2])
-			i += end + 2
-			continue
+			if isClass {
+				b.WriteString("[:" + name + ":]")
+				i += len("[:" + name + ":]")
+				continue
+			}
 		}
 		lo, size, ok := classChar(p[i:])
 		if !ok {

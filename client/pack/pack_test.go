@@ -159,6 +159,7 @@ func TestIgnoreLikeGit(t *testing.T) {
 		"class bracket":   {".gitignore": "a[]]b\n\\[x\\]\n"},
 		"class posix":     {".gitignore": "[[:digit:]]\n[[:upper:]]\n"},
 		"class range":     {".gitignore": "x[+-9]y/z.c\na[,-.]b\n"},
+		"odd class":       {".gitignore": "[9[:]\n[a[:x]\n[[:nope:]]\n"},
 		"open class":      {".gitignore": "[ab\nb\n"},
 		"backwards class": {".gitignore": "[z-a]\nb\n"},
 		"question":        {".gitignore": "?\nfoo/?\n"},
@@ -211,7 +212,7 @@ func gitFiles(t testing.TB, dir string) []string {
 }
 
 func FuzzIgnore(f *testing.F) {
-	for _, s := range []string{"*.log\n", "[a-", "**/x/**", "\\", "[[:alpha:]", "!/", "[\\", "[!]]"} {
+	for _, s := range []string{"*.log\n", "[a-", "**/x/**", "\\", "[[:alpha:]", "!/", "[\\", "[!]]", "[0[:]"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

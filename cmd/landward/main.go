@@ -20,11 +20,11 @@ func main() {
 		os.Exit(git.HookMain(os.Stdin, os.Stdout, os.Stderr, os.Getenv))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Main(ctx, cli.System(), cli.Servers{
+	code := cli.Main(ctx, cli.System(server.Version().Version), cli.Servers{
 		Serve:   server.Serve,
-		Edge:    server.Edge,
-		Control: server.Control,
-		Engine:  server.Engine,
+		Edge:    server.RunEdge,
+		Control: server.RunControl,
+		Engine:  server.RunEngine,
 		Purge:   server.Purge,
 		Schema:  manifest.Schema,
 	})

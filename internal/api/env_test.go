@@ -383,3 +383,30 @@ func (d *fakeDoctor) Diagnose(context.Context) ([]client.Check, error) {
 }
 
 var errSecret = errors.New("password=hunter2 in /srv/secret/path")
+
+// remake serves e.options, which a test has changed, over TCP.
+func (e *env) remake() {
+	e.t.Helper()
+	e.server.Close()
+	e.api = must(api.New(e.options))(e.t)
+	e.server = httptest.NewServer(e.api)
+	e.t.Cleanup(e.server.Close)
+}
+
+// clientError finds the client's error in err.
+func clientError(t testing.TB, err error) *client.Error {
+	t.Helper()
+	var e *client.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("%v is no client.Error", err)
+	}
+	return e
+}
+
+// impatient reads the first bytes of a tree only, then fails.
+type impatient struct{ *fakePipeline }
+
+func (p impatient) Submit(_ context.Context, s pipeline.Submission) (landward.Deployment, error) {
+	_, _ = io.ReadFull(s.Tree, make([]byte, 10))
+	return landward.Deployment{}, p.err
+}

@@ -59,6 +59,11 @@ func (a *API) registerDocument() {
 	// huma's own error types describe nothing that is sent.
 	delete(doc.Components.Schemas.Map(), "ErrorModel")
 	delete(doc.Components.Schemas.Map(), "ErrorDetail")
+	for _, s := range doc.Components.Schemas.Map() {
+		for _, p := range s.Properties {
+			p.Nullable = p.Nullable && p.Type != huma.TypeArray // a list without anything in it is []
+		}
+	}
 	asJSON, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
 		a.errs = append(a.errs, fmt.Errorf("encode OpenAPI document: %w", err))

@@ -19,8 +19,8 @@ func newAccess(f *factory) *cobra.Command {
 		Use:     "add USER ROLE",
 		Aliases: []string{"set"},
 		Short:   "Give a user a role on the app",
-		Long: `The roles are viewer (read all but secrets), deployer (also deploy, roll back and
-read logs) and owner (everything on the app).`,
+		Long: `The roles are viewer (read all but secrets), deployer (also deploy, roll back
+and read logs) and owner (everything on the app).`,
 		Example: "  landward access add ann deployer -a blog",
 		Args:    exactly(2, "a user and a role"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -15,9 +15,9 @@ func newBootstrap(f *factory) *cobra.Command {
 	o := &bootstrapOptions{}
 	cmd := &cobra.Command{
 		Use:   "bootstrap LINK|TOKEN",
-		Short: "Become the first administrator, with the link that the first start printed",
-		Long: `Takes the one-time link (or only its token, with --server), makes the first
-administrator and logs in as them. The link works once.`,
+		Short: "Become the first administrator, with the one-time link",
+		Long: `Takes the link that the server's first start printed (or only its token, with
+--server), makes the first administrator and logs in as them. It works once.`,
 		Example: `  landward bootstrap 'http://landward.localhost:8080/bootstrap#TOKEN' --name ann`,
 		Args:    exactly(1, "the link or the token"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runBootstrap(cmd, f, o, args[0]) },

@@ -136,8 +136,10 @@ func newConfigSet(f *factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set NAME=value...",
 		Short: "Set variables, in one release",
+		Long: `Sets variables. The value - is read from standard input: typed without being
+shown, or piped.`,
 		Example: `  landward config set LOG_LEVEL=debug WORKERS=4
-  landward config set --secret API_KEY=-       (reads the value from standard input)
+  landward config set --secret API_KEY=-
   landward config set --secret --file TLS_KEY=- < key.pem`,
 		Args: between(1, -1, "NAME=value"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runConfigSet(cmd, f, o, args) },

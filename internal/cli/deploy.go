@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -24,10 +25,11 @@ func newDeploy(f *factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy [DIR]",
 		Short: "Deploy a folder or an image, without git",
-		Long: `Sends the folder (the current one where none is given), without what .gitignore and
-.landwardignore exclude, or names an image, or sends one as "docker save" writes
-it. Then shows each step until the new version serves. When it fails, so does this
-command, and what served before goes on. Ctrl-C only stops the watching.`,
+		Long: `Sends the folder (the current one where none is given), without what .gitignore
+and .landwardignore exclude, or names an image, or sends one as "docker save"
+writes it. Then shows each step until the new version serves. When it fails, so
+does this command, and what served before goes on. Ctrl-C only stops the
+watching.`,
 		Example: `  landward deploy
   landward deploy ./site -a blog
   landward deploy -a blog --image ghcr.io/you/blog:1.2
@@ -87,25 +89,46 @@ func (f *factory) send(ctx context.Context, c *client.Client, app string, o *dep
 		defer file.Close() //nolint:errcheck // it was only read
 		return c.DeployImageArchive(ctx, app, file)
 	}
-	return packed(o.dir, func(archive io.Reader) (client.Deployment, error) {
+	return packed(f, o.dir, func(archive io.Reader) (client.Deployment, error) {
 		return c.DeployArchive(ctx, app, archive, client.DeployOptions{NoCache: o.noCache})
 	})
 }
 
 // packed packs a folder while send reads the archive. When both go wrong, the
 // folder is the reason.
-func packed[T any](dir string, send func(archive io.Reader) (T, error)) (T, error) {
+func packed[T any](f *factory, dir string, send func(archive io.Reader) (T, error)) (T, error) {
 	r, w := io.Pipe()
-	packing := make(chan error, 1)
+	type result struct {
+		stats pack.Stats
+		err   error
+	}
+	packing := make(chan result, 1)
 	go func() {
-		err := pack.Dir(w, dir)
+		stats, err := packTo(w, dir)
 		_ = w.CloseWithError(err) // never fails
-		packing <- err
+		packing <- result{stats, err}
 	}()
 	answer, err := send(r)
 	_ = r.Close() // never fails; the packer stops where the server wanted no more
-	if packErr := <-packing; packErr != nil && !errors.Is(packErr, io.ErrClosedPipe) {
-		return answer, failf("cannot pack %s: %v", clean(dir), packErr)
+	done := <-packing
+	for _, what := range done.stats.Skipped {
+		f.note("Left out: %s", what)
+	}
+	if done.err != nil && !errors.Is(done.err, io.ErrClosedPipe) {
+		return answer, failf("cannot pack %s: %v", clean(dir), done.err)
 	}
 	return answer, err
+}
+
+// packTo writes a folder as a tar.gz, quickly rather than small.
+func packTo(w io.Writer, dir string) (pack.Stats, error) {
+	z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+	if err != nil {
+		return pack.Stats{}, err
+	}
+	stats, err := pack.Pack(z, dir)
+	if err != nil {
+		return stats, err
+	}
+	return stats, z.Close()
 }

@@ -20,10 +20,10 @@ func newDoctor(f *factory) *cobra.Command {
 	host := false
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check the server and this machine, and say how to mend what is wrong",
+		Short: "Check the server and say how to mend what is wrong",
 		Long: `Asks the server for its own checks. Where it does not answer, and it is one of
-this machine or --host is given, looks at the machine itself: Docker, disk, ports,
-clock, versions, rights. Fails when a check does.`,
+this machine or --host is given, looks at the machine itself: Docker, disk,
+ports, clock, versions, rights. Fails when a check does.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), f, host) },
 	}

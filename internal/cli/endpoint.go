@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"io"
 	"os"
 
@@ -41,7 +40,7 @@ func (f *factory) endpoint() (endpoint, error) {
 	}
 	// A bad settings file is the server's trouble, and told there.
 	if c, err := f.localConfig(); err == nil {
-		if _, err := os.Stat(c.ControlSocket()); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(c.ControlSocket()); err == nil {
 			return endpoint{socket: c.ControlSocket(), why: "the server on this machine"}, nil
 		}
 	}

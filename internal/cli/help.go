@@ -17,7 +17,7 @@ func newHelp(root *cobra.Command, f *factory) *cobra.Command {
 		Args:  between(0, -1, ""),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if markdown {
-				_, err := io.WriteString(f.Stdout, Markdown(root))
+				_, err := io.WriteString(f.Stdout, markdownOf(root))
 				return err
 			}
 			target, rest, err := root.Find(args)
@@ -43,8 +43,8 @@ func newHelp(root *cobra.Command, f *factory) *cobra.Command {
 	return cmd
 }
 
-// Markdown writes the reference of a command and all below it.
-func Markdown(root *cobra.Command) string {
+// markdownOf writes the reference of a command and all below it.
+func markdownOf(root *cobra.Command) string {
 	var b strings.Builder
 	b.WriteString("# The commands of landward\n\n")
 	b.WriteString("Made by `landward help --markdown`; change the commands, not this file.\n\n")

@@ -80,7 +80,7 @@ func (l logins) save(dir string) error {
 // becomes "https://paas.example.com", a name of this machine gets http.
 func normalServer(typed string) (string, error) {
 	bad := usagef("%q is not a server's address", clean(typed)).hint("write it like https://landward.example.com or http://landward.localhost:8080")
-	address := strings.TrimRight(strings.TrimSpace(typed), "/")
+	address := strings.TrimSpace(typed)
 	if !strings.Contains(address, "://") {
 		scheme := "https://"
 		host, _, _ := strings.Cut(address, ":")
@@ -96,5 +96,6 @@ func normalServer(typed string) (string, error) {
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return "", bad
 	}
-	return strings.TrimSuffix(u.Scheme+"://"+strings.ToLower(u.Host)+u.Path, "/api/v1"), nil
+	path := strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/api/v1")
+	return u.Scheme + "://" + strings.ToLower(u.Host) + path, nil
 }

@@ -148,17 +148,19 @@ func newHealth(f *factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "When a process counts as healthy",
-		Long:  "Without a command, lists the rules. A process without one must accept a connection on its port.",
-		Args:  none,
-		RunE:  list,
+		Long: `Without a command, lists the rules. A process without one must accept a
+connection on its port.`,
+		Args: none,
+		RunE: list,
 	}
 	detach := false
 	set := &cobra.Command{
 		Use:   "set PROCESS RULE=VALUE...",
 		Short: "Set the health rule of a process",
 		Long: `The rules are path (GET must answer 2xx or 3xx), interval (between probes),
-timeout (of one probe) and grace (from the start until it must be healthy). What is
-not named gets its default: without path, a connection to the port is enough.`,
+timeout (of one probe) and grace (from the start until it must be healthy).
+What is not named gets its default: without path, a connection to the port is
+enough.`,
 		Example: "  landward health set web path=/up interval=1s timeout=5s grace=30s",
 		Args:    between(2, -1, "a process and at least one rule"),
 		RunE: func(cmd *cobra.Command, args []string) error {

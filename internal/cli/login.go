@@ -119,8 +119,9 @@ func newLogout(f *factory) *cobra.Command {
 	return &cobra.Command{
 		Use:   "logout [URL]",
 		Short: "Forget a login",
-		Long:  "Removes the saved token from this machine. The token itself still works: landward tokens revoke.",
-		Args:  between(0, 1, "at most one address"),
+		Long: `Removes the saved token from this machine. The token itself still works:
+landward tokens revoke ends that.`,
+		Args: between(0, 1, "at most one address"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			saved, err := readLogins(f.ConfigDir)
 			if err != nil {

@@ -44,7 +44,7 @@ across deployments. Times are UTC.`,
 	flags.IntVarP(&o.num, "num", "n", 100, "how many lines to begin with; 0 for all that are kept")
 	flags.StringVarP(&o.process, "process", "p", "", "only of this `PROCESS` (web) or unit (web.1)")
 	flags.StringVar(&o.since, "since", "", "only lines of this age or younger (10m, 2h), or since a `TIME` in RFC 3339")
-	flags.StringVar(&o.grep, "grep", "", "only lines that contain this `TEXT`")
+	flags.StringVar(&o.grep, "grep", "", "only lines that contain this `TEXT`, in any case")
 	flags.BoolVar(&o.router, "router", false, "only the router's lines, one per request")
 	flags.BoolVar(&o.noRouter, "no-router", false, "all but the router's lines")
 	return cmd

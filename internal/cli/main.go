@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -42,6 +43,7 @@ New here? landward help getting-started`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misused(err).hint("`%s --help` lists the flags", cmd.CommandPath())
 	})
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
 	flags.StringVarP(&f.app, "app", "a", "", "the `APP`; found from LANDWARD_APP or the git remote where it is not given")

@@ -35,7 +35,7 @@ func runPlan(cmd *cobra.Command, f *factory, o *planOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	p, err := packed(dir, func(archive io.Reader) (client.Plan, error) { return c.Plan(cmd.Context(), archive) })
+	p, err := packed(f, dir, func(archive io.Reader) (client.Plan, error) { return c.Plan(cmd.Context(), archive) })
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ func newPurge(f *factory) *cobra.Command {
 	yes := false
 	cmd := &cobra.Command{
 		Use:   "purge",
-		Short: "Remove everything that this installation made, and nothing else",
+		Short: "Remove all that this installation made, nothing else",
 		Long: `Removes the containers, networks, volumes and images that carry this
 installation's label, and its data folder. Stop the server first. Nothing brings
 them back.`,

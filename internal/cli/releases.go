@@ -17,7 +17,7 @@ func newReleases(f *factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "releases",
 		Short: "List an app's releases",
-		Long:  "Without a command, lists the releases, newest first. The one that serves has a star.",
+		Long:  "Without a command, lists the releases, newest first. A star marks what serves.",
 		Args:  none,
 		RunE:  list,
 	}

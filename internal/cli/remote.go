@@ -55,7 +55,7 @@ func parseRemotes(out string) []remote {
 }
 
 // parseRemote reads ssh://git@HOST:PORT/APP and, for the remote that is called
-// "landward" only, http(s)://HOST/APP.git and git@HOST:APP too.
+// "landward" only, http(s)://HOST/git/APP and git@HOST:APP too.
 func parseRemote(name, address string) (remote, bool) {
 	if host, path, ok := strings.Cut(address, ":"); ok && !strings.Contains(address, "://") {
 		if _, after, hasUser := strings.Cut(host, "@"); hasUser {
@@ -68,8 +68,13 @@ func parseRemote(name, address string) (remote, bool) {
 		return remote{}, false
 	}
 	ours := name == "landward" || u.Scheme == "ssh" && u.User.Username() == "git" && u.Port() != ""
-	known := u.Scheme == "ssh" || u.Scheme == "http" || u.Scheme == "https"
-	return newRemote(name, u.Hostname(), u.Path, ours && known)
+	switch u.Scheme {
+	case "ssh":
+		return newRemote(name, u.Hostname(), u.Path, ours)
+	case "http", "https":
+		return newRemote(name, u.Hostname(), strings.TrimPrefix(u.Path, "/git/"), ours)
+	}
+	return remote{}, false
 }
 
 func newRemote(name, host, path string, ok bool) (remote, bool) {

@@ -10,7 +10,8 @@ func newRollback(f *factory) *cobra.Command {
 		Use:   "rollback [vN]",
 		Short: "Go back to a release",
 		Long: `Makes a new release that is like an earlier one: image, variables, processes,
-domains and health rules together. Without a release, the one before the current.`,
+domains and health rules together. Where none is named, like the one before the
+current.`,
 		Example: `  landward rollback
   landward rollback v12`,
 		Args:              between(0, 1, "at most a release"),

@@ -22,10 +22,10 @@ func newRun(f *factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [--] COMMAND...",
 		Short: "Run a command in a new container of the app",
-		Long: `Runs a command in a new container with the image and the variables of the release
-that serves, and removes the container afterwards. Standard input, output and the
-exit code pass through. With --json the command's output goes to standard error,
-and standard output gets {"exit_code": N}.`,
+		Long: `Runs a command in a new container with the image and the variables of the
+release that serves, and removes the container afterwards. Standard input,
+output and the exit code pass through. With --json the command's output goes to
+standard error, and standard output gets {"exit_code": N}.`,
 		Example: `  landward run -- rails console
   landward run ./migrate status`,
 		Args: between(1, -1, "a command"),

@@ -16,9 +16,10 @@ func newServe(f *factory) *cobra.Command {
 	cmd.Long = `Runs edge, control and engine under one supervisor, until it gets SIGINT or
 SIGTERM. The first start prints a link that makes the first administrator.
 
-Each setting is a flag, LANDWARD_NAME in the environment (LANDWARD_BUILD_MEMORY), and
-a key of the YAML file (build_memory); the first of these that names it counts.`
-	cmd.Example = "  landward serve --data /var/lib/landward --domain apps.example.com --http :80 --ssh :2222"
+Each setting is a flag (--build-memory), a variable of the environment
+(LANDWARD_BUILD_MEMORY) and a key of the YAML file (build_memory); the first of
+these that names it counts.`
+	cmd.Example = "  landward serve --domain apps.example.com --http :80 --ssh :2222"
 	return cmd
 }
 

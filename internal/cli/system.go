@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -20,9 +18,9 @@ import (
 	"golang.org/x/term"
 )
 
-// System returns the State of the real process. It is the one place of this
+// System returns the State of the real process, which is of this version. It is the one place of this
 // package, with the files of saved logins, that meets package os.
-func System() State {
+func System(version string) State {
 	dir, err := os.Getwd()
 	if err != nil {
 		dir = string(filepath.Separator)
@@ -35,7 +33,7 @@ func System() State {
 		Env:       os.Getenv,
 		Dir:       dir,
 		ConfigDir: configDir(os.Getenv),
-		Version:   version(),
+		Version:   version,
 		Now:       time.Now,
 		Terminal:  terminal(os.Stdin, os.Stdout, os.Getenv),
 		Open:      func(name string) (io.ReadCloser, error) { return os.Open(name) },
@@ -52,27 +50,6 @@ func configDir(env func(string) string) string {
 		return filepath.Join(home, ".config", "landward")
 	}
 	return ""
-}
-
-// version is the module's version where the build has one, else its commit.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	commit, dirty := "", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision" && len(s.Value) >= 12:
-			commit = s.Value[:12]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = "-dirty"
-		}
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	return cmp.Or(commit, "devel") + dirty
 }
 
 func terminal(in, out *os.File, env func(string) string) Terminal {

@@ -83,8 +83,8 @@ func newTokensCreate(f *factory) *cobra.Command {
 		Use:     "create NAME",
 		Aliases: []string{"add"},
 		Short:   "Make a token; its value is shown once",
-		Long: `Makes a token. With -a APP it may touch that app alone; otherwise it has your own
-rights, or those of --user. The value goes to standard output, the rest to
+		Long: `Makes a token. With -a APP it may touch that app alone; otherwise it has your
+own rights, or those of --user. The value goes to standard output, the rest to
 standard error.`,
 		Example: `  landward tokens create ci -a blog --role deployer --expires 720h`,
 		Args:    exactly(1, "a name for the token"),

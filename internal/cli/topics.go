@@ -7,7 +7,7 @@ func topics() []*cobra.Command {
 	return []*cobra.Command{
 		{Use: "getting-started", Short: "From nothing to an app that answers", Long: gettingStarted},
 		{Use: "landward.yaml", Short: "The file that says more than a Dockerfile can", Long: landwardYAML},
-		{Use: "environment", Short: "The environment variables that this program and your app get", Long: environment},
+		{Use: "environment", Short: "Environment variables of this program and your app", Long: environment},
 		{Use: "exit-codes", Short: "What the exit code of a command means", Long: exitCodes},
 	}
 }
@@ -57,7 +57,7 @@ for your editor.
 
     build:
       dockerfile: Dockerfile       # path, in the context
-      target: ""                   # stage to build
+      target: runtime              # stage to build
       args: {VERSION: "1"}
       secrets: [NPM_TOKEN]         # variables of the app: landward config set --build
       context: .
@@ -96,8 +96,7 @@ Your app gets what ` + "`landward config set`" + ` says and:
 
     PORT              the port that the web process must listen on, on 0.0.0.0
     LANDWARD_APP      its name
-    LANDWARD_RELEASE  the release that it runs, such as v12
-    LANDWARD_PROCESS  the process that it is, such as web.1
+    GIT_REV           the commit that it was built from, where it came by git
 
 A variable that was set with --file is not in the environment: it is the file
 /run/secrets/NAME.

@@ -21,7 +21,7 @@ func newVersion(f *factory) *cobra.Command {
 	server := false
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Show the version of this program, with --remote also the server's",
+		Short: "Show the version of this program and, if asked, the server's",
 		Args:  none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := versions{Version: f.Version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}

@@ -64,8 +64,9 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 
-	// OpenTree views a tar as files; Detect makes a plan of them.
-	OpenTree func(tar io.Reader) (fs.FS, error)
+	// OpenTree views a tar as files, while it stays open; Detect makes a plan of
+	// them.
+	OpenTree func(tar *os.File) (fs.FS, error)
 	Detect   func(tree fs.FS) (landward.Plan, error)
 
 	Instance  string
@@ -242,7 +243,22 @@ func (p *Pipeline) keep(r io.Reader) (string, error) {
 
 // Plan says what a deployment of the tree would do. It changes nothing.
 func (p *Pipeline) Plan(_ context.Context, tree io.Reader) (landward.Plan, error) {
-	files, err := p.OpenTree(io.LimitReader(tree, p.MaxSource))
+	name, err := p.keep(tree)
+	if err != nil {
+		return landward.Plan{}, err
+	}
+	defer os.Remove(name) //nolint:errcheck // the next start tidies up
+	f, err := os.Open(name)
+	if err != nil {
+		return landward.Plan{}, fmt.Errorf("open source: %w", err)
+	}
+	return p.detect(f)
+}
+
+// detect makes the plan of a tree and closes its file.
+func (p *Pipeline) detect(f *os.File) (landward.Plan, error) {
+	defer f.Close() //nolint:errcheck // only read
+	files, err := p.OpenTree(f)
 	if err != nil {
 		return landward.Plan{}, err
 	}

@@ -77,12 +77,7 @@ func (p *Pipeline) plan(d landward.Deployment) (landward.Plan, error) {
 	if err != nil {
 		return landward.Plan{}, err
 	}
-	defer f.Close() //nolint:errcheck // only read
-	files, err := p.OpenTree(f)
-	if err != nil {
-		return landward.Plan{}, err
-	}
-	return p.Detect(files)
+	return p.detect(f)
 }
 
 func (p *Pipeline) openSource(d landward.Deployment) (*os.File, error) {

@@ -44,7 +44,9 @@ const checkEvery = 5 * time.Second
 func newRoutes(edge Edge, domain, socket string, now func() time.Time, log *slog.Logger) *routes {
 	return &routes{
 		edge: edge, now: now, log: log, byApp: map[int64]route.Route{},
-		system: route.Route{App: "landward", Hosts: []string{"landward." + domain}, State: route.StateUp, Socket: socket},
+		system: route.Route{App: "landward", Hosts: []string{"landward." + domain}, State: route.StateUp, Socket: socket,
+			// Uploads have limits of their own there, and some answers take as long as a build.
+			Limits: route.Limits{MaxBody: -1, AnswerWithin: time.Hour}},
 	}
 }
 

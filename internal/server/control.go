@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -128,6 +127,10 @@ func (c *Control) wire() {
 	})
 }
 
+// unpackedPerPacked is how much larger than the upload limit a source may be
+// once it is unpacked.
+const unpackedPerPacked = 4
+
 // defaultPort is what PORT is where neither app nor image says, as on Dokku.
 const defaultPort = 5000
 
@@ -146,7 +149,7 @@ func (c *Control) forget(_ context.Context, app landward.App) error {
 // listen makes the faces and opens their sockets and ports.
 func (c *Control) listen() error {
 	cfg := c.cfg
-	limits := archive.Limits{Bytes: cfg.MaxUpload}
+	limits := archive.Limits{Packed: cfg.MaxUpload, Unpacked: unpackedPerPacked * cfg.MaxUpload}
 	gitProgram, err := git.New("", git.Limits{Pack: cfg.MaxUpload})
 	if err != nil {
 		return err
@@ -154,10 +157,17 @@ func (c *Control) listen() error {
 	c.pipeline = pipeline.New(pipeline.Options{
 		Store: c.store, Deploy: c.deployer, Builder: c.parts.Builder, Images: c.parts.Images,
 		Git: checkouts{gitProgram}, Logs: c.logs, Notify: c, Log: c.log.With("component", "pipeline"), Now: time.Now,
-		OpenTree: func(r io.Reader) (fs.FS, error) { return archive.FS(r, limits) }, Detect: detect.Detect,
+		OpenTree: func(f *os.File) (fs.FS, error) {
+			info, err := f.Stat()
+			if err != nil {
+				return nil, err
+			}
+			return archive.FS(f, info.Size(), limits)
+		},
+		Detect:   detect.Detect,
 		Instance: c.instance, WorkDir: cfg.WorkDir(), ReposDir: cfg.ReposDir(), AtOnce: cfg.Builds,
 		Limits:    buildLimits(cfg),
-		MaxSource: cfg.MaxUpload,
+		MaxSource: limits.Unpacked,
 	})
 	self, err := os.Executable()
 	if err != nil {
@@ -190,7 +200,7 @@ func (c *Control) listenAPI(limits archive.Limits) error {
 		Store: c.store, Apps: c.deployer, Changes: c.deployer, Pipeline: c.pipeline,
 		Unpack: func(dst io.Writer, src io.Reader) error { return archive.Tar(dst, src, limits) },
 		Logs:   c.logs, Units: units{c.parts.Engine, c.parts.Runner}, Launcher: c.reconciler, Doctor: c,
-		Limiter: addressLimiter{limiter},
+		Limiter: limiter,
 		Git: http.StripPrefix("/git", githttp.New(githttp.Options{
 			Authenticate: c.passwordActor, Intake: c.pipeline, Git: c.git, Log: c.log.With("component", "githttp"),
 		})),
@@ -257,8 +267,10 @@ func (c *Control) Run(ctx context.Context) error {
 	return errors.Join(err, work.Wait())
 }
 
-// serveHTTP serves until ctx ends, then lets requests finish for a while.
+// serveHTTP serves until ctx ends, which every request is told, then lets them
+// finish for a while.
 func serveHTTP(ctx context.Context, s *http.Server, l net.Listener) error {
+	s.BaseContext = func(net.Listener) context.Context { return ctx }
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -331,21 +343,4 @@ func (g checkouts) Checkout(ctx context.Context, repo source.Repo, env []string,
 		return pipeline.Checkout{}, err
 	}
 	return pipeline.Checkout{Title: info.Title, Message: info.Message, Tree: tree, Notices: tree.Notices}, nil
-}
-
-// addressLimiter slows down addresses that guess tokens.
-type addressLimiter struct{ *auth.Limiter }
-
-func (l addressLimiter) Blocked(address string) time.Duration {
-	addr, err := netip.ParseAddr(address)
-	if err != nil {
-		return 0
-	}
-	return max(0, l.Wait(addr, ""))
-}
-
-func (l addressLimiter) Failed(address string) {
-	if addr, err := netip.ParseAddr(address); err == nil {
-		l.Limiter.Failed(addr, "")
-	}
 }

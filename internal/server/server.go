@@ -51,7 +51,8 @@ func RunEdge(ctx context.Context, cfg config.Config) error {
 // RunControl runs control until ctx ends; the engine and the edge are other
 // processes, which may come and go.
 func RunControl(ctx context.Context, cfg config.Config) error {
-	eng := remote.NewClient(cfg.EngineSocket())
+	eng := remote.New(cfg.EngineSocket())
+	defer eng.Close()
 	edgeClient := edge.NewClient(cfg.EdgeSocket())
 	defer edgeClient.Close()
 	c, err := NewControl(ctx, cfg, Parts{
@@ -76,8 +77,8 @@ func RunEngine(ctx context.Context, cfg config.Config) error {
 	}
 	defer func() { _ = eng.Close() }()
 	builder := buildkit.New(buildkit.Options{
-		Host: cfg.Docker, Dir: filepath.Join(cfg.Data, "cache", "context"), Instance: eng.instance,
-		Private: eng.ImagePrefix(), Defaults: buildLimits(cfg), Now: time.Now, Log: log.With("component", "build"),
+		Docker: nil, Dir: filepath.Join(cfg.Data, "cache", "context"), Instance: eng.instance,
+		Private: "landward/" + eng.instance + "/", Defaults: buildLimits(cfg), Now: time.Now, Log: log.With("component", "build"),
 	})
 	l, err := remote.Listen(cfg.EngineSocket())
 	if err != nil {
@@ -85,9 +86,8 @@ func RunEngine(ctx context.Context, cfg config.Config) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return eng.Guard(ctx) })
-	group.Go(func() error {
-		return remote.NewServer(remote.Backend{Engine: eng, Runner: eng, Images: eng, Builder: builder}).Serve(ctx, l)
-	})
+	handler := remote.Handler(remote.Services{Engine: eng, Runner: eng, Images: eng, Builder: builder}, log)
+	group.Go(func() error { return serveHTTP(ctx, newHTTPServer(handler, nil, log), l) })
 	log.Info("engine is up", "instance", eng.instance)
 	return errors.Join(group.Wait(), builder.Close())
 }

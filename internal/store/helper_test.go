@@ -20,28 +20,28 @@ type world struct {
 	*store.Store
 	clock *storetest.Clock
 	dir   string
+	db    *sql.DB // the second connection
 }
 
-func newWorld(t *testing.T) world {
+func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := world{clock: storetest.NewClock(), dir: t.TempDir()}
+	w := &world{clock: storetest.NewClock(), dir: t.TempDir()}
 	w.Store = storetest.Open(t, w.dir, w.clock.Now)
 	return w
 }
 
-// raw opens the database behind the store's back.
-func (w world) raw(t *testing.T) *sql.DB {
+// raw returns a connection to the database behind the store's back.
+func (w *world) raw(t *testing.T) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "landward.db")+"?_pragma=busy_timeout(5000)")
-	if err != nil {
-		t.Fatal(err)
+	if w.db == nil {
+		w.db = must(sql.Open("sqlite", "file:"+filepath.Join(w.dir, "landward.db")+"?_pragma=busy_timeout(5000)"))
+		t.Cleanup(func() { w.db.Close() }) //nolint:errcheck // it only looked
 	}
-	t.Cleanup(func() { db.Close() })
-	return db
+	return w.db
 }
 
 // dump returns every row of every table.
-func (w world) dump(t *testing.T) string {
+func (w *world) dump(t *testing.T) string {
 	t.Helper()
 	db := w.raw(t)
 	var out strings.Builder
@@ -94,7 +94,7 @@ func column(t *testing.T, db *sql.DB, query string, args ...any) []string {
 }
 
 // unchanged checks that fn fails with the code and changes nothing at all.
-func (w world) unchanged(t *testing.T, what string, want landward.Code, fn func() error) {
+func (w *world) unchanged(t *testing.T, what string, want landward.Code, fn func() error) {
 	t.Helper()
 	before := w.dump(t)
 	err := fn()
@@ -128,12 +128,12 @@ func check(t *testing.T, err error) {
 
 var ada = landward.Actor{Kind: landward.ActorLocal, Name: "ada", Admin: true}
 
-func (w world) app(t *testing.T, name string) landward.App {
+func (w *world) app(t *testing.T, name string) landward.App {
 	t.Helper()
 	return must(w.CreateApp(t.Context(), name, ada))
 }
 
-func (w world) deployment(t *testing.T, appID int64, state landward.State) landward.Deployment {
+func (w *world) deployment(t *testing.T, appID int64, state landward.State) landward.Deployment {
 	t.Helper()
 	return must(w.CreateDeployment(t.Context(), store.NewDeployment{
 		AppID: appID, State: state, Source: landward.Source{Kind: landward.SourceGit, Commit: "1a2b3c4d"},
@@ -142,7 +142,7 @@ func (w world) deployment(t *testing.T, appID int64, state landward.State) landw
 }
 
 // released makes a deployment with a release of these settings (nil: the app's).
-func (w world) released(t *testing.T, appID int64, settings *landward.Settings) (landward.Release, landward.Deployment) {
+func (w *world) released(t *testing.T, appID int64, settings *landward.Settings) (landward.Release, landward.Deployment) {
 	t.Helper()
 	d := w.deployment(t, appID, landward.StateBuilding)
 	r, d, err := w.CreateRelease(t.Context(), store.NewRelease{AppID: appID, DeploymentID: d.ID, Settings: settings, Actor: ada})
@@ -151,7 +151,7 @@ func (w world) released(t *testing.T, appID int64, settings *landward.Settings) 
 }
 
 // live makes a release of these settings and commits it.
-func (w world) live(t *testing.T, appID int64, settings *landward.Settings) landward.Release {
+func (w *world) live(t *testing.T, appID int64, settings *landward.Settings) landward.Release {
 	t.Helper()
 	r, d := w.released(t, appID, settings)
 	must(w.Commit(t.Context(), d.ID, w.clock.Now().Add(10*time.Second), ""))
@@ -159,7 +159,7 @@ func (w world) live(t *testing.T, appID int64, settings *landward.Settings) land
 }
 
 // domains returns the hosts that are claimed, with the app that has each.
-func (w world) domains(t *testing.T) string {
+func (w *world) domains(t *testing.T) string {
 	t.Helper()
 	return strings.Join(column(t, w.raw(t), `SELECT app_id || ' ' || host FROM domains ORDER BY app_id, host`), ", ")
 }

@@ -14,7 +14,7 @@ func env(value string, domains ...string) *landward.Settings {
 	return &landward.Settings{Env: []landward.Var{{Name: "V", Value: value}}, Domains: domains}
 }
 
-func (w world) settings(t *testing.T, appID int64) landward.Settings {
+func (w *world) settings(t *testing.T, appID int64) landward.Settings {
 	t.Helper()
 	return must(w.App(t.Context(), appID)).Settings
 }
@@ -209,7 +209,7 @@ func TestRevert(t *testing.T) {
 }
 
 func TestSettingsFollowTheReleaseThatServes(t *testing.T) {
-	fail := func(t *testing.T, w world, d landward.Deployment) {
+	fail := func(t *testing.T, w *world, d landward.Deployment) {
 		t.Helper()
 		must(w.End(t.Context(), d.ID, landward.StateFailed, &landward.Failure{Message: "x"}, ""))
 	}

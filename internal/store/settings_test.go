@@ -81,7 +81,7 @@ func TestNoPlaintextOnDisk(t *testing.T) {
 	const value = "correct-horse-battery-staple"
 	dir := t.TempDir()
 	s := must(open(t, dir))
-	w := world{Store: s, dir: dir}
+	w := &world{Store: s, dir: dir}
 	app := must(s.CreateApp(t.Context(), "shop", ada))
 	settings := landward.Settings{Env: []landward.Var{{Name: "PASSWORD", Value: value, Secret: true}, {Name: "PLAIN", Value: value}}}
 	must(s.UpdateSettings(t.Context(), app.ID, func(landward.Settings) (landward.Settings, error) { return settings, nil }))

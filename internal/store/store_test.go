@@ -195,7 +195,7 @@ func TestKilledWriter(t *testing.T) {
 		t.Fatalf("the writer got only to %d", last)
 	}
 
-	w := world{Store: must(open(t, dir)), dir: dir}
+	w := &world{Store: must(open(t, dir)), dir: dir}
 	defer w.Close()
 	app := must(w.AppByName(t.Context(), "shop"))
 	all := must(w.Deployments(t.Context(), app.ID, 0))

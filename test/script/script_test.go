@@ -32,8 +32,7 @@ func TestMain(m *testing.M) {
 // landward is the program, with servers that only say what they were told.
 func landward() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	state := cli.System()
-	state.Version = "test"
+	state := cli.System("test")
 	state.Now = func() time.Time { return fakeNow.Add(time.Minute) }
 	code := cli.Main(ctx, state, cli.Servers{
 		Serve: told("serve"), Edge: told("edge"), Control: told("control"), Engine: told("engine"), Purge: told("purge"),

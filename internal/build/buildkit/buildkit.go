@@ -94,7 +94,7 @@ func (b *Builder) Build(ctx context.Context, req build.Request, source io.Reader
 	}
 	image, err := b.locked(ctx, req, limits, source, out)
 	if err != nil {
-		err = b.explain(ctx, limits, err)
+		err = explain(ctx, limits, err)
 	}
 	b.opt.Log.Info("image built", "app", req.App, "service", req.Service, "image", image.ID,
 		"duration", b.opt.Now().Sub(started), "code", string(landward.CodeOf(err)))
@@ -139,7 +139,7 @@ func (b *Builder) locked(ctx context.Context, req build.Request, limits build.Li
 	}
 	id, err := b.solve(ctx, c, req, limits, host, tree, out)
 	if err != nil {
-		return landward.Image{}, err
+		return landward.Image{}, explain(ctx, limits, err)
 	}
 	return b.inspect(ctx, id, req.Tag)
 }

@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -52,7 +53,7 @@ func openContext(dir string, p landward.BuildPlan) (sourceTree, error) {
 	if t.context, err = fsutil.NewFS(contextDir); err != nil {
 		return sourceTree{}, fmt.Errorf("open build context: %w", err)
 	}
-	files := staticfs.NewFS()
+	files := fileSet{staticfs.NewFS()}
 	t.dockerfile = files
 	if p.Generated != "" {
 		addFile(files, t.name, []byte(p.Generated))
@@ -135,7 +136,22 @@ func checkSyntax(name string, text []byte) error {
 
 // addFile adds a file whose time of change is drawn from its content, because
 // BuildKit goes by name, size and time.
-func addFile(files *staticfs.FS, name string, data []byte) {
+func addFile(files fileSet, name string, data []byte) {
 	sum := sha256.Sum256(data)
 	files.Add(name, &types.Stat{Mode: 0o644, ModTime: int64(binary.BigEndian.Uint64(sum[:8]) >> 2)}, data)
+}
+
+// fileSet is a few files in memory.
+type fileSet struct{ *staticfs.FS }
+
+// Walk visits what is below target. The embedded one takes the beginning of a
+// file's name for a folder.
+func (f fileSet) Walk(ctx context.Context, target string, fn fs.WalkDirFunc) error {
+	target = strings.TrimPrefix(path.Clean("/"+target), "/")
+	return f.FS.Walk(ctx, target, func(name string, d fs.DirEntry, err error) error {
+		if target != "" && name != target && !strings.HasPrefix(name, target+"/") {
+			return nil
+		}
+		return fn(name, d, err)
+	})
 }

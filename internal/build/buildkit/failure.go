@@ -38,22 +38,22 @@ var (
 )
 
 // explain turns whatever ended a build into what a person reads.
-func (b *Builder) explain(ctx context.Context, limits build.Limits, err error) error {
+func explain(ctx context.Context, limits build.Limits, err error) error {
 	// Why ctx ended says more than what BuildKit noticed of it.
 	if ctx.Err() != nil {
-		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			err = cause
-		} else {
-			err = landward.Errorf(landward.CodeCancelled, "the build was cancelled").Wrap(err)
-		}
+		err = context.Cause(ctx)
 	}
 	var known *landward.Error
-	if errors.As(err, &known) {
-		return known
-	}
 	var failed *buildError
-	if errors.As(err, &failed) {
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &failed):
 		return failed.explain(limits)
+	case errors.Is(err, context.Canceled):
+		return landward.Errorf(landward.CodeCancelled, "the build was cancelled").Wrap(err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return landward.Errorf(landward.CodeTimeout, "the build took too long and was stopped").Wrap(err)
 	}
 	return err
 }

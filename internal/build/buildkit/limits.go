@@ -188,11 +188,15 @@ func (w *warden) limit(groups map[string]string) error {
 		if !ok || !wanted {
 			return nil
 		}
-		err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0)
+		f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
 		if errors.Is(err, fs.ErrNotExist) && strings.Contains(file, "sw") {
 			return nil // the kernel counts no swap
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(value)
+		return errors.Join(err, f.Close())
 	}
 	hasMemory, hasCPU, hasPids := w.limits.Memory > 0, w.limits.MilliCPU > 0, w.limits.Pids > 0
 	if _, v1 := groups["memory"]; v1 {

@@ -16,7 +16,7 @@ import (
 // Limits on what of a build's output is passed on.
 const (
 	maxLine   = 16 << 10 // bytes of a line
-	maxOutput = 4 << 20  // bytes of all lines of a build
+	maxOutput = 1 << 20  // bytes of all lines of a build
 	tailLines = 20       // lines of a step that its failure shows
 )
 

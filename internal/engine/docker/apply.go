@@ -123,7 +123,7 @@ func (d *Docker) discard(ctx context.Context, id string) {
 // create makes the unit's container, or finds it and sets its restart rule.
 func (d *Docker) create(ctx context.Context, o order) (made, error) {
 	u := o.Unit
-	if err := checkUnit(u); err != nil {
+	if err := u.Check(); err != nil {
 		return made{}, err
 	}
 	img, err := d.imageConfig(ctx, u.Image)

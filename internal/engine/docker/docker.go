@@ -161,12 +161,7 @@ func (d *Docker) Guard(ctx context.Context) error {
 	}
 }
 
-var (
-	instanceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
-	unitID       = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,59}$`)
-	volumeName   = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,62}$`)
-	fileName     = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-)
+var instanceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
 // names makes the names of one instance's objects. They are for people and
 // for idempotency; objects are recognised by their labels.
@@ -190,9 +185,6 @@ func (n names) volumePrefix(app int64) string { return fmt.Sprintf("lw-%s-%d-", 
 // and starting with what the packet filter matches.
 func (n names) bridge(app int64) string { return fmt.Sprintf("%s%x", n.bridgePrefix(), app) }
 func (n names) bridgePrefix() string    { return "lw" + n.short }
-
-// maxAppID is the highest app whose bridge name still fits.
-const maxAppID = 1<<32 - 1
 
 func (n names) imageRepo(app int64, name string) string {
 	return fmt.Sprintf("landward/%s/%d/%s", n.instance, app, name)

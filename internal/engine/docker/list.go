@@ -55,7 +55,7 @@ func (d *Docker) Inspect(ctx context.Context, id string) (engine.Container, erro
 // find returns the unit's container. The name is the quick way; the labels
 // decide, and still find one that somebody has renamed.
 func (d *Docker) find(ctx context.Context, unit string) (container.InspectResponse, error) {
-	if !unitID.MatchString(unit) {
+	if !engine.IsUnitID(unit) {
 		return container.InspectResponse{}, notFound(unit)
 	}
 	c, err := d.api.ContainerInspect(ctx, d.names.container(unit), client.ContainerInspectOptions{})

@@ -50,7 +50,7 @@ func (d *Docker) Logs(ctx context.Context, id string, o engine.LogOptions, fn fu
 	case errors.As(err, &stopped):
 		return stopped.err
 	case ctx.Err() != nil:
-		return ctx.Err()
+		err = ctx.Err()
 	}
 	return explain("read logs", err)
 }

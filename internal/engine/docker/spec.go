@@ -5,7 +5,6 @@ import (
 	"path"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -14,7 +13,6 @@ import (
 	"github.com/moby/moby/client"
 
 	"landward/internal/engine"
-	"landward/internal/landward"
 	"landward/internal/policy"
 )
 
@@ -42,29 +40,6 @@ func (d *Docker) admit(o order, img imageConfig, net appNetwork, addr netip.Addr
 	return admitted{create: createOptions(s), update: updateOptions(s)}, nil
 }
 
-// checkUnit refuses what would not even make a sound name or label.
-func checkUnit(u engine.Unit) error {
-	switch {
-	case !unitID.MatchString(u.ID):
-		return landward.Invalid("id", "%q is not a unit id", landward.Printable(u.ID))
-	case u.AppID < 1 || u.AppID > maxAppID:
-		return landward.Invalid("app_id", "%d is not an app", u.AppID)
-	case u.Restart != engine.RestartNever && u.Restart != engine.RestartAlways:
-		return landward.Invalid("restart", "%q is not a restart rule", landward.Printable(string(u.Restart)))
-	}
-	for name := range u.Files {
-		if !fileName.MatchString(name) {
-			return landward.Invalid("files", "%q is not a file name", landward.Printable(name))
-		}
-	}
-	for _, v := range u.Volumes {
-		if !volumeName.MatchString(v.Name) {
-			return landward.Invalid("volumes", "%q is not a volume name", landward.Printable(v.Name))
-		}
-	}
-	return nil
-}
-
 // spec describes the unit's container in full: the runtime profile, and what
 // the unit and its image say.
 func (d *Docker) spec(o order, img imageConfig, net appNetwork, addr netip.Addr) policy.Spec {
@@ -83,7 +58,7 @@ func (d *Docker) spec(o order, img imageConfig, net appNetwork, addr netip.Addr)
 	s.Cmd = u.Command
 	s.Env = envList(u.Env)
 	s.WorkDir = workDir
-	s.Hostname = strings.Trim(u.ID, "-")
+	s.Hostname = u.ID
 	s.Labels = d.labels(u, addr)
 	s.TTY = u.TTY
 	s.OpenStdin = o.stdin

@@ -80,7 +80,7 @@ func (x *exchange) readHead(n int) (total, end int, err error) {
 	if waiting {
 		_ = x.up.conn.SetReadDeadline(time.Now().Add(continueAfter))
 	}
-	for seen := 0; ; seen = n {
+	for seen := 0; ; {
 		if n > 0 {
 			if end, err := wire.HeadEnd(x.in[:n], seen); end > 0 || err != nil {
 				return n, end, err
@@ -94,6 +94,7 @@ func (x *exchange) readHead(n int) (total, end int, err error) {
 			copy(larger, x.in)
 			x.in = larger
 		}
+		seen = n
 		m, err := x.up.conn.Read(x.in[n:])
 		n += m
 		if m > 0 {

@@ -44,7 +44,7 @@ type writer struct {
 	lim   Limits
 	in    *meter
 	seen  map[string]kind // by clean name
-	names int // bytes of all names
+	names int             // bytes of all names
 	bytes int64
 	top   string // the folder that StripTop takes away
 }

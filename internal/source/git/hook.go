@@ -1,7 +1,6 @@
 package git
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,10 +20,11 @@ const HookName = "pre-receive"
 // IsHook reports whether a program started as arg0 is the hook.
 func IsHook(arg0 string) bool { return filepath.Base(arg0) == HookName }
 
-// The variables that a receive-pack which we started hands to its hook.
+// The variables that a receive-pack which we started hands to its hook: where to
+// ask, and the one-time id that says for which push.
 const (
-	socketVar = "LANDWARD_HOOK_SOCKET"
-	pushVar   = "LANDWARD_PUSH_ID"
+	HookSocketVar = "LANDWARD_HOOK_SOCKET"
+	HookPushVar   = "LANDWARD_PUSH_ID"
 )
 
 const (
@@ -57,7 +57,7 @@ func HookMain(stdin io.Reader, stdout, stderr io.Writer, env func(string) string
 		complain(stderr, err.Error())
 		return 1
 	}
-	conn, err := net.DialTimeout("unix", env(socketVar), 5*time.Second)
+	conn, err := net.DialTimeout("unix", env(HookSocketVar), 5*time.Second)
 	if err != nil {
 		complain(stderr, "Landward is not running, so this push cannot be deployed.",
 			"What served before goes on. Push again when Landward is back.")
@@ -92,24 +92,23 @@ func showAnswers(conn io.Reader, stdout, stderr io.Writer) int {
 }
 
 func readQuestion(stdin io.Reader, env func(string) string) (question, error) {
-	q := question{ID: env(pushVar), Quarantine: env("GIT_QUARANTINE_PATH")}
-	if q.ID == "" || env(socketVar) == "" {
+	q := question{ID: env(HookPushVar), Quarantine: env("GIT_QUARANTINE_PATH")}
+	if q.ID == "" || env(HookSocketVar) == "" {
 		return q, fmt.Errorf("this hook works only in a push that Landward serves")
 	}
-	limited := &io.LimitedReader{R: stdin, N: maxHookInput}
-	s := bufio.NewScanner(limited)
-	for s.Scan() {
-		f := strings.SplitN(s.Text(), " ", 3)
+	text, err := io.ReadAll(io.LimitReader(stdin, maxHookInput+1))
+	if err != nil {
+		return q, fmt.Errorf("read ref updates: %w", err)
+	}
+	if len(text) > maxHookInput {
+		return q, fmt.Errorf("the push has too many refs: push fewer branches and tags at once")
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 3)
 		if len(f) != 3 {
 			return q, fmt.Errorf("git sent a line that is not a ref update")
 		}
 		q.Refs = append(q.Refs, source.RefUpdate{Old: f[0], New: f[1], Name: f[2]})
-	}
-	if err := s.Err(); err != nil {
-		return q, fmt.Errorf("read ref updates: %w", err)
-	}
-	if limited.N == 0 {
-		return q, fmt.Errorf("the push has too many refs: push fewer branches and tags at once")
 	}
 	n, err := strconv.Atoi(env("GIT_PUSH_OPTION_COUNT"))
 	if err != nil {

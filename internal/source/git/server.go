@@ -227,7 +227,7 @@ func (s *Server) Receive(ctx context.Context, repo source.Repo, actor landward.A
 	id, forget := s.expect(&push{repo: repo, actor: actor, asked: &asked})
 	defer forget()
 	env := environ(s.o.Git.receiveSettings(s.o.HooksDir), append(protocolEnv(c.Protocol),
-		socketVar+"="+s.o.Socket, pushVar+"="+id)...)
+		HookSocketVar+"="+s.o.Socket, HookPushVar+"="+id)...)
 	return s.o.Git.converse(ctx, s.o.Git.command(ctx, env, c.args(ReceivePack, repo)...), c.named(repo), patient)
 }
 

@@ -26,6 +26,9 @@ type World struct {
 	Dial func(addr string) error
 	// Term is closed by the stop signal.
 	Term <-chan struct{}
+	// Killed is closed by a kill that does not end the program by itself: nil
+	// in a real container.
+	Killed <-chan struct{}
 	// Sizes are the terminal's, "80x24", as they change.
 	Sizes <-chan string
 }
@@ -53,7 +56,7 @@ func Main(w World) int {
 		err = serve(w, args)
 	case "stubborn":
 		fmt.Fprintln(w.Stdout, "ready")
-		<-make(chan struct{})
+		<-w.Killed
 	case "exit":
 		return atoi(args)
 	case "say":
@@ -70,7 +73,11 @@ func Main(w World) int {
 		dial(w, args)
 	case "size":
 		fmt.Fprintln(w.Stdout, "ready")
-		fmt.Fprintln(w.Stdout, <-w.Sizes)
+		select {
+		case size := <-w.Sizes:
+			fmt.Fprintln(w.Stdout, size)
+		case <-w.Killed:
+		}
 	default:
 		err = fmt.Errorf("unknown command %q", name)
 	}
@@ -93,7 +100,11 @@ func serve(w World, addrs []string) error {
 		}
 	}
 	fmt.Fprintln(w.Stdout, "ready")
-	<-w.Term
+	select {
+	case <-w.Term:
+	case <-w.Killed:
+		return nil
+	}
 	fmt.Fprintln(w.Stdout, "bye")
 	return nil
 }

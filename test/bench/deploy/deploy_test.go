@@ -1,0 +1,275 @@
+//go:build bench
+
+// Package deploy measures what a deployment costs, each figure against the
+// same work done by hand in the same run. `make bench` prints the table.
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"landward/test/harness"
+)
+
+const (
+	rounds = 7
+	docker = "/usr/bin/docker"
+)
+
+var programs *harness.Programs
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "landward-bench-")
+	if err != nil {
+		panic(err)
+	}
+	programs = harness.NewPrograms(dir)
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func median(ds []time.Duration) time.Duration {
+	s := slices.Sorted(slices.Values(ds))
+	return s[len(s)/2]
+}
+
+// row prints one line of the table.
+func row(what string, ours, theirs time.Duration, bar float64) {
+	ratio := float64(ours) / float64(theirs)
+	verdict := "ok"
+	if ratio > bar {
+		verdict = "OVER"
+	}
+	fmt.Printf("| %-44s | %8s | %8s | %5.2f | %5.2f | %-4s |\n", what,
+		ours.Round(time.Millisecond), theirs.Round(time.Millisecond), ratio, bar, verdict)
+}
+
+func head() {
+	fmt.Printf("| %-44s | %8s | %8s | %5s | %5s |      |\n", "what (medians)", "landward", "by hand", "ratio", "bar")
+	fmt.Println("|---|---|---|---|---|---|")
+}
+
+// until asks until the answer is want, without a pause to speak of.
+func until(t *testing.T, url, host, want string) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	for time.Now().Before(deadline) {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		resp, err := client.Do(req)
+		if err == nil {
+			b := make([]byte, 64)
+			n, _ := resp.Body.Read(b)
+			_ = resp.Body.Close()
+			if strings.TrimSpace(string(b[:n])) == want {
+				return
+			}
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	t.Fatalf("%s never said %q", url, want)
+}
+
+// byHand builds and runs the tree with the docker client. It returns the times of
+// building and of running until the first answer.
+func byHand(t *testing.T, dir, version string) (build, run time.Duration) {
+	t.Helper()
+	begin := time.Now()
+	cmd := exec.Command(docker, "build", "-q", "-t", "landward-bench/by-hand", dir)
+	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("docker build: %v\n%s", err, out)
+	}
+	build = time.Since(begin)
+	begin = time.Now()
+	id := harness.Docker(t, "run", "-d", "-e", "PORT=5000", "--init", "landward-bench/by-hand")
+	addr := harness.Docker(t, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", id)
+	until(t, "http://"+addr+":5000/", "", version)
+	run = time.Since(begin)
+	harness.Docker(t, "rm", "-f", id)
+	return build, run
+}
+
+func TestDeploy(t *testing.T) {
+	s := harness.Start(t, programs, "--warm", "1s")
+	repo := s.NewRepo("bench")
+	repo.Testapp("warmup", "")
+	repo.Push()
+	_, _ = byHand(t, repo.Dir, "warmup")
+	t.Cleanup(func() { harness.Docker(t, "rmi", "-f", "landward-bench/by-hand") })
+	var push, hand, rollback, run []time.Duration
+	for i := range rounds {
+		v := fmt.Sprint("round", i)
+		repo.Testapp(v, "")
+		begin := time.Now()
+		cmd := repo.Command("push", "-q", "landward", "HEAD:main")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "http://"+s.HTTP+"/", "bench.localhost", v)
+		push = append(push, time.Since(begin))
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		b, r := byHand(t, repo.Dir, v)
+		hand, run = append(hand, b+r), append(run, r)
+	}
+	settle(t, s)
+	for i := range rounds {
+		target, want := 1+i%2, "warmup"
+		if target == 2 {
+			want = "round0"
+		}
+		begin := time.Now()
+		if _, err := s.Client.Rollback(context.Background(), "bench", target); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "http://"+s.HTTP+"/", "bench.localhost", want)
+		rollback = append(rollback, time.Since(begin))
+		settle(t, s)
+	}
+	head()
+	row("git push, one file changed, until it answers", median(push), median(hand), 1.5)
+	row("rollback (cold) until it answers", median(rollback), median(run), 1.3)
+	memory(t, s)
+}
+
+// settle waits until old containers are gone, so that a rollback starts cold.
+func settle(t *testing.T, s *harness.Server) {
+	t.Helper()
+	harness.Eventually(t, "the app settles", func() error {
+		units, err := s.Client.Units(context.Background(), "bench")
+		if err == nil && len(units) != 1 {
+			err = fmt.Errorf("%d units", len(units))
+		}
+		return err
+	})
+}
+
+// memory prints what the processes keep resident. PSS counts a page that they
+// share once.
+func memory(t *testing.T, s *harness.Server) {
+	t.Helper()
+	var rss, pss int64
+	for _, role := range []string{"edge", "control", "engine"} {
+		for _, pid := range s.Pids(role) {
+			b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "smaps_rollup"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var r, p int64
+			for _, line := range strings.Split(string(b), "\n") {
+				_, _ = fmt.Sscanf(line, "Rss: %d kB", &r)
+				_, _ = fmt.Sscanf(line, "Pss: %d kB", &p)
+			}
+			fmt.Printf("memory %-8s %4d MiB resident, %4d MiB proportional\n", role, r>>10, p>>10)
+			rss, pss = rss+r, pss+p
+		}
+	}
+	fmt.Printf("memory together %4d MiB resident, %4d MiB proportional\n", rss>>10, pss>>10)
+}
+
+// TestZeroDowntime counts failed requests during 20 deployments.
+func TestZeroDowntime(t *testing.T) {
+	s := harness.Start(t, programs, "--warm", "1s")
+	repo := s.NewRepo("load")
+	repo.Testapp("v0", "")
+	repo.Push()
+	var asked, failed atomic.Int64
+	ctx, stop := context.WithCancel(context.Background())
+	var users sync.WaitGroup
+	for i := range 8 {
+		users.Go(func() {
+			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}, Timeout: 20 * time.Second}
+			for ctx.Err() == nil {
+				path, body := "/", strings.Repeat("x", 256<<10)
+				method := http.MethodGet
+				if i%4 == 3 {
+					path, method = "/upload", http.MethodPost
+				}
+				req, err := http.NewRequestWithContext(context.Background(), method, "http://"+s.HTTP+path, strings.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if method == http.MethodGet {
+					req.Body, req.ContentLength = nil, 0
+				}
+				req.Host = "load.localhost"
+				asked.Add(1)
+				resp, err := client.Do(req)
+				if err != nil {
+					failed.Add(1)
+					t.Log(err)
+					continue
+				}
+				if resp.StatusCode != http.StatusOK {
+					failed.Add(1)
+					t.Log(resp.Status)
+				}
+				_, _ = fmt.Fscan(resp.Body, new(string))
+				_ = resp.Body.Close()
+				time.Sleep(5 * time.Millisecond)
+			}
+		})
+	}
+	for i := range 20 {
+		repo.Testapp(fmt.Sprint("v", i+1), "")
+		repo.Push()
+	}
+	stop()
+	users.Wait()
+	fmt.Printf("20 deployments under load: %d requests, %d failed\n", asked.Load(), failed.Load())
+	if failed.Load() > 0 {
+		t.Errorf("%d of %d requests failed", failed.Load(), asked.Load())
+	}
+}
+
+// TestManyApps compares a deployment with one app and with a hundred.
+func TestManyApps(t *testing.T) {
+	s := harness.Start(t, programs, "--warm", "1s")
+	repo := s.NewRepo("bench")
+	repo.Testapp("v0", "")
+	repo.Push()
+	deploys := func(name string) time.Duration {
+		var ds []time.Duration
+		for i := range rounds {
+			repo.Testapp(fmt.Sprint(name, i), "")
+			begin := time.Now()
+			repo.Push()
+			ds = append(ds, time.Since(begin))
+			settle(t, s)
+		}
+		return median(ds)
+	}
+	one := deploys("one")
+	dir := t.TempDir()
+	harness.Docker(t, "build", "-q", "-t", "landward-bench/many", repo.Dir)
+	t.Cleanup(func() { harness.Docker(t, "rmi", "-f", "landward-bench/many") })
+	harness.Docker(t, "save", "-o", filepath.Join(dir, "many.tar"), "landward-bench/many")
+	for i := range 99 {
+		app := fmt.Sprintf("app-%d", i)
+		s.CLI("apps", "create", app)
+		s.CLI("deploy", "-a", app, "--image-archive", filepath.Join(dir, "many.tar"))
+	}
+	many := deploys("many")
+	head()
+	row("git push with 100 apps, against 1 app", many, one, 1.2)
+	memory(t, s)
+}
