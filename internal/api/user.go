@@ -108,7 +108,7 @@ func (a *API) addKey(ctx context.Context, in *struct{ Body client.NewKey }) (*an
 	if err != nil {
 		return nil, err
 	}
-	owner, err := a.owner(ctx, in.Body.User)
+	owner, err := a.keyOwner(ctx, in.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +120,23 @@ func (a *API) addKey(ctx context.Context, in *struct{ Body client.NewKey }) (*an
 		return nil, err
 	}
 	return reply(wireKey(k))
+}
+
+// keyOwner is the user that a key is added to. The server's own root is no
+// user: there the key's name is the user's too, who is made where there is
+// none, so that the first key needs one command.
+func (a *API) keyOwner(ctx context.Context, k client.NewKey) (store.User, error) {
+	if callOf(ctx).actor.Kind != landward.ActorLocal || k.User != "" {
+		return a.owner(ctx, k.User)
+	}
+	u, err := a.Store.UserByName(ctx, k.Name)
+	if landward.CodeOf(err) != landward.CodeNotFound {
+		return u, err
+	}
+	if err := auth.CheckUserName(k.Name); err != nil {
+		return store.User{}, err
+	}
+	return a.Store.CreateUser(ctx, k.Name, false)
 }
 
 // owner is the user that something is made for: the caller, or for an

@@ -35,8 +35,8 @@ func NewLimiter(now func() time.Time) *Limiter {
 }
 
 // Check says whether an attempt may be made now. Account is "" where none was
-// named, addr the zero value where the peer has none. CodeLimited: not yet; the hint
-// says when.
+// named, addr the zero value where the peer has none. CodeLimited: not yet;
+// the hint says when.
 func (l *Limiter) Check(addr netip.Addr, account string) error {
 	wait := l.Wait(addr, account)
 	if wait <= 0 {
@@ -63,8 +63,8 @@ func (l *Limiter) Failed(addr netip.Addr, account string) {
 	l.accounts.add(account, now)
 }
 
-// Succeeded forgets the account's failures. Those of the address stay: whoever has one
-// account must not gain free guesses at others.
+// Succeeded forgets the account's failures. Those of the address stay:
+// whoever has one account must not gain free guesses at others.
 func (l *Limiter) Succeeded(account string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,8 +113,8 @@ func digest(key string) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// count is how many failures of f are not forgotten at that time. A clock that jumped back
-// forgets nothing.
+// count is how many failures of f are not forgotten at that time. A clock
+// that jumped back forgets nothing.
 func (m *meter) count(f *failures, now time.Time) float64 {
 	passed := max(0, now.Sub(f.at))
 	return max(0, f.count-float64(passed)/float64(m.each))
@@ -136,7 +136,8 @@ func (m *meter) add(key string, now time.Time) {
 	k := digest(key)
 	if e := m.byKey[k]; e != nil {
 		f := e.Value.(*failures)
-		// Never far over the limit, or a long attack would lock the owner out for days.
+		// Never far over the limit, or a long attack would lock the owner out
+		// for days.
 		f.count, f.at = min(m.count(f, now)+1, 2*m.burst), now
 		m.order.MoveToFront(e)
 		return

@@ -76,8 +76,9 @@ func CheckRole(r landward.Role) error {
 	return nil
 }
 
-// Can reports whether actor may do p: on the app, or, where appID is 0, in general.
-// What is not allowed here is forbidden; so is a permission that does not exist, even to administrators.
+// Can reports whether actor may do p: on the app, or, where appID is 0, in
+// general. What is not allowed here is forbidden; so is a permission that
+// does not exist, even to administrators.
 func Can(actor landward.Actor, p Permission, appID int64) bool {
 	if p == Public {
 		return true

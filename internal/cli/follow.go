@@ -49,7 +49,7 @@ func (f *factory) follow(ctx context.Context, c *client.Client, d client.Deploym
 	if lines := explain(failure); !strings.Contains(w.told, clean(lines[0])) {
 		complain(f.Stderr, lines...)
 	}
-	return exitStatus(exitCode(failure))
+	return exitStatus(exitFailed)
 }
 
 // detached says that the deployment goes on, and how to come back to it.

@@ -96,6 +96,9 @@ func runScale(cmd *cobra.Command, f *factory, o *scaleOptions, args []string) er
 		return f.scale(ctx, c, app, wishes, now, o.detach)
 	}
 	return f.show(now, func() {
+		if len(now) == 0 {
+			f.note("%s has no release yet.", app)
+		}
 		for _, name := range sortedKeys(now) {
 			f.printf("%s=%d\n", name, now[name])
 		}

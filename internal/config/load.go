@@ -21,8 +21,9 @@ const (
 )
 
 // Load gives every setting that no flag in fs has set its value from the
-// environment or, failing that, the YAML file; the rest keep their defaults. The file may be
-// missing unless it was asked for by name. Then the whole is checked.
+// environment or, failing that, the YAML file; the rest keep their defaults.
+// The file may be missing unless it was asked for by name. Then the whole is
+// checked.
 //
 // CodeInvalid: the field is what the user wrote: --warm, LANDWARD_WARM, or
 // file:line.

@@ -41,8 +41,8 @@ func (b *Bus) Publish(appID int64) {
 }
 
 // Subscribe returns a channel that has something to receive whenever the app
-// changed since the last time; never more than one thing. It is never closed, and stays quiet
-// after ctx has ended.
+// changed since the last time; never more than one thing. It is never closed,
+// and stays quiet after ctx has ended.
 func (b *Bus) Subscribe(ctx context.Context, appID int64) <-chan struct{} {
 	s := &subscription{appID: appID, ready: make(chan struct{}, 1)}
 	b.mu.Lock()

@@ -21,19 +21,26 @@ var _ source.Intake = (*Pipeline)(nil)
 func (p *Pipeline) OpenRepo(ctx context.Context, actor landward.Actor, name string, write bool) (source.Repo, error) {
 	app, err := p.Store.AppByName(ctx, name)
 	if landward.CodeOf(err) == landward.CodeNotFound && write && auth.Can(actor, auth.AppCreate, 0) {
-		app, err = p.Deploy.CreateApp(ctx, actor, name)
+		// Its owner now, though the actor was read before there was an app.
+		if app, err = p.Deploy.CreateApp(ctx, actor, name); err == nil {
+			return p.repo(ctx, app)
+		}
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return source.Repo{}, err
-	}
-	if !auth.Can(actor, auth.AppRead, app.ID) {
+	case !auth.Can(actor, auth.AppRead, app.ID):
 		// As if there were no such app: names are not for everybody.
 		return source.Repo{}, landward.NoApp(name)
-	}
-	if write && !auth.Can(actor, auth.AppDeploy, app.ID) {
+	case write && !auth.Can(actor, auth.AppDeploy, app.ID):
 		return source.Repo{}, landward.Errorf(landward.CodeForbidden, "you may read %s but not deploy it", name).
 			WithHint("ask its owner for the role deployer: landward access set %s %s deployer", name, actor.Name)
 	}
+	return p.repo(ctx, app)
+}
+
+// repo returns the app's repository, which is made when it is first wanted.
+func (p *Pipeline) repo(ctx context.Context, app landward.App) (source.Repo, error) {
 	repo := source.Repo{AppID: app.ID, App: app.Name, Dir: p.repoDir(app.ID)}
 	return repo, p.Git.Create(ctx, repo.Dir)
 }

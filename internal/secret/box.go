@@ -103,7 +103,8 @@ func (b *Box) key(id keyID) (key, bool) {
 }
 
 // authenticated is what is bound to a sealed value without being in it. The
-// header's part has a fixed length, so no two pairs of header and context are alike.
+// header's part has a fixed length, so no two pairs of header and context are
+// alike.
 func authenticated(sealed []byte, context string) []byte {
 	return append(append(make([]byte, 0, 1+idSize+len(context)), sealed[:1+idSize]...), context...)
 }

@@ -22,10 +22,10 @@ const minSecret = 6
 // concurrent use; nil masks nothing.
 type Redactor struct{ replacer *strings.Replacer }
 
-// NewRedactor masks values in all the forms in which they usually leak: as they are,
-// base64 (also in the middle of something longer, also wrapped), URL-escaped and
-// JSON-escaped. A value of several lines is masked line by line. What is shorter than
-// six bytes is left alone.
+// NewRedactor masks values in all the forms in which they usually leak: as
+// they are, base64 (also in the middle of something longer, also wrapped),
+// URL-escaped and JSON-escaped. A value of several lines is masked line by
+// line. What is shorter than six bytes is left alone.
 func NewRedactor(values ...string) *Redactor {
 	var forms []string
 	for _, v := range values {

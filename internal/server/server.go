@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
 
 	"landward/internal/build"
@@ -76,8 +77,12 @@ func RunEngine(ctx context.Context, cfg config.Config) error {
 		return err
 	}
 	defer func() { _ = eng.Close() }()
+	api, err := client.New(client.WithHost(cfg.Docker))
+	if err != nil {
+		return err
+	}
 	builder := buildkit.New(buildkit.Options{
-		Docker: nil, Dir: filepath.Join(cfg.Data, "cache", "context"), Instance: eng.instance,
+		Docker: api, Dir: filepath.Join(cfg.Data, "cache", "context"), Instance: eng.instance,
 		Private: "landward/" + eng.instance + "/", Defaults: buildLimits(cfg), Now: time.Now, Log: log.With("component", "build"),
 	})
 	l, err := remote.Listen(cfg.EngineSocket())

@@ -38,9 +38,10 @@ func (s *Store) ActorByKey(ctx context.Context, fingerprint string) (landward.Ac
 	return a, nil
 }
 
-// ActorByToken returns who a token (by the SHA-256 of its text) speaks for: its
-// user, or, for one that is bound to an app, a machine with a role on that app
-// that never exceeds its user's. CodeUnauthenticated: nobody, it has expired, or its user is disabled.
+// ActorByToken returns who a token (by the SHA-256 of its text) speaks for:
+// its user, or, for one that is bound to an app, a machine with a role on
+// that app that never exceeds its user's. CodeUnauthenticated: nobody, it has
+// expired, or its user is disabled.
 func (s *Store) ActorByToken(ctx context.Context, hash []byte) (landward.Actor, error) {
 	t, u, err := s.tokenByHash(ctx, hash)
 	if err != nil {

@@ -36,10 +36,10 @@ func (s *Store) Commit(ctx context.Context, deploymentID int64, warmUntil time.T
 	return a, err
 }
 
-// Revert makes the release before version current again, because version turned out not to
-// work: its deployment becomes failed with f, and the settings follow unless
-// a newer release is on its way. CodeConflict: version is not current any
-// more, or there is no way back.
+// Revert makes the release before version current again, because version
+// turned out not to work: its deployment becomes failed with f, and the
+// settings follow unless a newer release is on its way. CodeConflict: version
+// is not current any more, or there is no way back.
 func (s *Store) Revert(ctx context.Context, appID int64, version int, f *landward.Failure) (landward.App, error) {
 	var a landward.App
 	err := s.write(ctx, "revert release", func(t tx) error {

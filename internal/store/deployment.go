@@ -150,8 +150,8 @@ func (s *Store) deployments(ctx context.Context, where string, args ...any) ([]l
 }
 
 // Advance moves an open deployment from one of the states in from to another
-// open state and sets that state's deadline. It started when it first left the queue.
-// CodeConflict: it has ended, or is in none of those states.
+// open state and sets that state's deadline. It started when it first left
+// the queue. CodeConflict: it has ended, or is in none of those states.
 func (s *Store) Advance(ctx context.Context, id int64, from []landward.State, to landward.State, deadline time.Time) (landward.Deployment, error) {
 	var d landward.Deployment
 	err := s.write(ctx, "advance deployment", func(t tx) error {

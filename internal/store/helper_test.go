@@ -3,6 +3,7 @@ package store_test
 import (
 	"database/sql"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -35,7 +36,7 @@ func (w *world) raw(t *testing.T) *sql.DB {
 	t.Helper()
 	if w.db == nil {
 		w.db = must(sql.Open("sqlite", "file:"+filepath.Join(w.dir, "landward.db")+"?_pragma=busy_timeout(5000)"))
-		t.Cleanup(func() { w.db.Close() }) //nolint:errcheck // it only looked
+		closed(t, w.db)
 	}
 	return w.db
 }
@@ -117,6 +118,16 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// closed closes c when the test ends.
+func closed(t *testing.T, c io.Closer) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
 }
 
 func check(t *testing.T, err error) {

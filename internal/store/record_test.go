@@ -45,7 +45,7 @@ func TestNextFactNeverRepeats(t *testing.T) {
 		t.Errorf("the fact is %q", v)
 	}
 	again := must(open(t, w.dir))
-	defer again.Close()
+	closed(t, again)
 	if n := must(again.NextFact(t.Context(), "generation")); n != 21 {
 		t.Errorf("after a restart: %d", n)
 	}

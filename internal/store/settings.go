@@ -122,9 +122,9 @@ func (s *Store) restoreSettings(ctx context.Context, t tx, appID int64, failed i
 }
 
 // claimDomains makes the app's claims those that it needs: the hosts of its
-// settings, and those of every release that serves, that traffic may go
-// back to, or that is on its way. A host is therefore free for another app only when no
-// route can lead to this one through it any more.
+// settings, and those of every release that serves, that traffic may go back
+// to, or that is on its way. A host is therefore free for another app only
+// when no route can lead to this one through it any more.
 func (s *Store) claimDomains(ctx context.Context, t tx, appID int64) error {
 	a, err := s.appByID(ctx, t, appID)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -132,7 +133,7 @@ func TestBusyDatabase(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	lock := must(w.raw(t).Conn(t.Context()))
-	defer lock.Close()
+	closed(t, lock)
 	_, err := lock.ExecContext(t.Context(), `BEGIN IMMEDIATE`)
 	check(t, err)
 	_, err = w.CreateApp(t.Context(), "shop", ada)
@@ -151,7 +152,7 @@ func TestWrongKey(t *testing.T) {
 	check(t, s.Close())
 	check(t, os.RemoveAll(filepath.Join(dir, "keys")))
 	s = must(open(t, dir))
-	defer s.Close()
+	closed(t, s)
 	_, err := s.AppByName(t.Context(), "shop")
 	wantReadable(t, err, landward.CodeUnavailable, "key")
 }
@@ -181,12 +182,17 @@ func TestKilledWriter(t *testing.T) {
 	check(t, writer.Start())
 	lines := bufio.NewScanner(out)
 	last := 0
-	for last < 50 && lines.Scan() {
-		fmt.Sscanf(lines.Text(), "committed %d", &last) //nolint:errcheck // other lines are the test runner's
+	read := func() bool {
+		more := lines.Scan()
+		if number, ok := strings.CutPrefix(lines.Text(), "committed "); ok { // the others are the test runner's
+			last = must(strconv.Atoi(number))
+		}
+		return more
+	}
+	for last < 50 && read() {
 	}
 	check(t, writer.Process.Kill())
-	for lines.Scan() { // what was committed before the kill came through
-		fmt.Sscanf(lines.Text(), "committed %d", &last) //nolint:errcheck // as above
+	for read() { // what was committed before the kill came through
 	}
 	if err := writer.Wait(); err == nil {
 		t.Fatal("the writer ended by itself")
@@ -196,7 +202,7 @@ func TestKilledWriter(t *testing.T) {
 	}
 
 	w := &world{Store: must(open(t, dir)), dir: dir}
-	defer w.Close()
+	closed(t, w)
 	app := must(w.AppByName(t.Context(), "shop"))
 	all := must(w.Deployments(t.Context(), app.ID, 0))
 	// One more may be there: committed, but killed before it was printed.

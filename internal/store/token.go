@@ -35,8 +35,8 @@ func scanToken(row scanner) (Token, error) {
 	return t, err
 }
 
-// AddToken records a token by the SHA-256 of its text. It needs a user, or an app and a
-// role on it, or all three.
+// AddToken records a token by the SHA-256 of its text. It needs a user, or an
+// app and a role on it, or all three.
 func (s *Store) AddToken(ctx context.Context, t Token, hash []byte) (Token, error) {
 	err := s.write(ctx, "add token", func(w tx) (err error) {
 		t, err = addToken(ctx, w, t, hash)

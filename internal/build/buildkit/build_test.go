@@ -159,7 +159,7 @@ func TestSecretsStayOut(t *testing.T) {
 	b.req.Secrets = map[string]string{"TOKEN": secret}
 	image, out := b.mustBuild(t, map[string]string{
 		"Dockerfile": "FROM " + base + "\nRUN --mount=type=secret,id=TOKEN,required=true wc -c </run/secrets/TOKEN\n" +
-			"RUN ls /run/secrets | wc -l; grep -rlF 1f2e3d --exclude-dir=proc --exclude-dir=sys / || echo nowhere\n",
+			"RUN ls /run/secrets | wc -l; grep -rlF value-1f2e3d --exclude-dir=proc --exclude-dir=sys / || echo nowhere\n",
 	})
 	has(t, "output", out.text(), strconv.Itoa(len(secret))+"\n")
 	has(t, "output", out.text(), "\n0\nnowhere\n")

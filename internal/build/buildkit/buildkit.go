@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bk "github.com/moby/buildkit/client"
@@ -167,11 +168,15 @@ func (b *Builder) solve(ctx context.Context, c *bk.Client, req build.Request, li
 		}
 		p.finish()
 	})
+	var refused atomic.Pointer[landward.Error]
 	frontend := func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-		return builder.Build(ctx, &gate{Client: c, private: b.opt.Private})
+		return builder.Build(ctx, &gate{Client: c, private: b.opt.Private, refused: &refused})
 	}
 	res, err := c.Build(ctx, opt, "landward", frontend, status)
 	reader.Wait()
+	if e := refused.Load(); e != nil {
+		return "", e
+	}
 	if err != nil {
 		return "", &buildError{err: err, step: p.failed(), dockerfile: tree.shown}
 	}

@@ -30,7 +30,7 @@ var (
 	exitCode     = regexp.MustCompile(`exit code: (\d+)`)
 	missingFile  = regexp.MustCompile(`"/?([^"]*)":? not found|lstat (\S+): no such file or directory`)
 	missingStage = regexp.MustCompile(`target stage "?([^"\s]+)"? could not be found`)
-	noSecret     = regexp.MustCompile(`secret (\S+): not found|secret not found: (\S+)`)
+	noSecret     = regexp.MustCompile(`secret (\S+?):? not found`)
 	metadataOf   = regexp.MustCompile(`^\[internal\] load metadata for (\S+)`)
 	pullOf       = regexp.MustCompile(`(?:failed to resolve source metadata for|failed to do request|pull access denied|failed to load cache key:?) (\S+)`)
 	entitlement  = regexp.MustCompile(`(network\.host|security\.insecure) is not allowed`)
@@ -162,7 +162,7 @@ func (e *buildError) secretless(text string, _ build.Limits) *landward.Error {
 	if m == nil {
 		return nil
 	}
-	name := landward.Printable(m[1] + m[2])
+	name := landward.Printable(m[1])
 	return landward.Errorf(landward.CodeFailed, "the build needs the secret %s, which is not set", name).
 		WithHint("name it in landward.yaml, build: {secrets: [%s]}, and set it: landward config set --build %s=...", name, name)
 }

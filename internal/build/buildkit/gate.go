@@ -3,6 +3,7 @@ package buildkit
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
@@ -19,9 +20,19 @@ import (
 type gate struct {
 	gateway.Client
 	private string
+	refused *atomic.Pointer[landward.Error] // what it said, which loses its type on the way back
 }
 
 func (g *gate) check(ref string) error {
+	err := g.judge(ref)
+	if err == nil {
+		return nil
+	}
+	g.refused.Store(err)
+	return err
+}
+
+func (g *gate) judge(ref string) *landward.Error {
 	name, err := reference.ParseNormalizedNamed(strings.TrimPrefix(ref, "docker-image://"))
 	if err != nil || g.private == "" {
 		return nil // what cannot be parsed cannot be found either

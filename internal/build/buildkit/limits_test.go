@@ -61,7 +61,7 @@ func TestTimeout(t *testing.T) {
 func TestMemoryLimit(t *testing.T) {
 	b := newBench(t, func(o *buildkit.Options) { o.Defaults.Memory = 64 << 20 })
 	e := b.mustFail(t, map[string]string{
-		"Dockerfile": "FROM " + base + "\nRUN sleep 0.5; exec tail -c 300M /dev/zero\n",
+		"Dockerfile": "FROM " + base + "\nRUN sleep 0.5; head -c 300M /dev/zero | tail >/dev/null\n",
 	})
 	has(t, "message", e.Message, "exit code 137")
 	has(t, "hint", e.Hint, "64 MiB")
@@ -71,7 +71,7 @@ func TestForkBombLimit(t *testing.T) {
 	b := newBench(t)
 	b.req.Limits.Pids = 64
 	_, out, err := b.build(t, map[string]string{
-		"Dockerfile": "FROM " + base + "\nRUN sleep 0.5; for i in $(seq 400); do sleep 1 & done; echo started; exit 9\n",
+		"Dockerfile": "FROM " + base + "\nRUN sleep 0.5; for i in $(seq 400); do sleep 30 & done; echo started; exit 9\n",
 	})
 	e := landward.AsError(err)
 	if err == nil || !strings.Contains(e.Message, "failed with exit code") {

@@ -116,7 +116,7 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 func entryName(raw string) (string, error) {
 	name := path.Clean(strings.TrimSuffix(raw, "/"))
 	switch {
-	case raw == "" || path.IsAbs(raw) || strings.ContainsAny(raw, "\x00\\") || !fs.ValidPath(name):
+	case raw == "" || path.IsAbs(raw) || strings.ContainsRune(raw, 0) || !fs.ValidPath(name):
 		return "", refuse(raw, "is not a path inside the tree")
 	case len(name) > maxPath:
 		return "", refuse(raw, "has a path of more than %d bytes", maxPath)
@@ -247,9 +247,11 @@ func (u *unpacker) write(name string, content io.Reader) error {
 	return nil
 }
 
-// link makes a symbolic link, which must stay inside the tree.
+// link makes a symbolic link, which must stay inside the tree. It may only
+// begin with "..": after another link, ".." is not where it seems to be.
 func (u *unpacker) link(name, target string) error {
-	if target == "" || path.IsAbs(target) || !fs.ValidPath(path.Join(path.Dir(name), target)) {
+	climbs := strings.Contains(target, "..") && path.Clean(target) != strings.TrimSuffix(target, "/")
+	if target == "" || climbs || path.IsAbs(target) || !fs.ValidPath(path.Join(path.Dir(name), target)) {
 		return refuse(name, "is a link that leads out of the tree, to %s", landward.Printable(target))
 	}
 	if old, err := u.root.Readlink(name); err == nil && old == target && u.seen[name] == 0 {

@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -121,13 +119,7 @@ func importImage(t testing.TB, tag string, changes ...string) string {
 // rootFS is a file system with the probe and the users root and app.
 func rootFS(t testing.TB) io.Reader {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), "probe")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, "landward/internal/engine/enginetest/probe/cmd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build probe: %v\n%s", err, out)
-	}
-	program, err := os.ReadFile(bin)
+	program, err := os.ReadFile(probeBinary(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -244,7 +244,7 @@ func (e *Engine) end(ctx context.Context, c *container, grace time.Duration) {
 	life := c.life
 	e.mu.Unlock()
 	if life != nil {
-		life.stop(ctx, grace)
+		c.stop(ctx, life, grace)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

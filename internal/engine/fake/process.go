@@ -55,10 +55,10 @@ type container struct {
 type life struct {
 	term      chan struct{}
 	termOnce  sync.Once
-	kill      context.CancelFunc
-	killed    context.Context
 	ended     chan struct{} // closed when the container has ended
 	listening []netip.AddrPort
+	killed    context.Context // of the program that runs now
+	kill      context.CancelFunc
 	forced    *forced // set by Exit
 }
 
@@ -67,9 +67,9 @@ type forced struct {
 	oom  bool
 }
 
-// stop asks, waits for grace or ctx, and kills. It returns when the container
-// has ended.
-func (l *life) stop(ctx context.Context, grace time.Duration) {
+// stop asks a life to end, waits for grace or ctx, and kills. It returns when
+// the container has ended.
+func (c *container) stop(ctx context.Context, l *life, grace time.Duration) {
 	l.termOnce.Do(func() { close(l.term) })
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
@@ -78,7 +78,9 @@ func (l *life) stop(ctx context.Context, grace time.Duration) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	c.e.mu.Lock()
 	l.kill()
+	c.e.mu.Unlock()
 	<-l.ended
 }
 
@@ -92,24 +94,21 @@ type streams struct {
 // start runs the container's program until it ends and is not to be restarted.
 // e.mu is held.
 func (e *Engine) start(c *container, s streams) *life {
-	ctx, kill := context.WithCancel(context.Background())
-	l := &life{term: make(chan struct{}), kill: kill, killed: ctx, ended: make(chan struct{})}
+	l := &life{term: make(chan struct{}), ended: make(chan struct{})}
 	c.life = l
-	e.started(c)
+	ctx := e.started(c, l)
 	e.running.Go(func() {
 		defer close(l.ended)
-		defer kill()
 		for backoff := 20 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
-			code := e.runOnce(c, l, s)
+			code := e.runOnce(ctx, c, l, s)
 			if !e.ended(c, l, code) {
 				return
 			}
 			select {
 			case <-time.After(backoff):
 			case <-l.term:
-			case <-ctx.Done():
 			}
-			if !e.restarted(c, l) {
+			if ctx = e.restarted(c, l); ctx == nil {
 				return
 			}
 		}
@@ -118,7 +117,7 @@ func (e *Engine) start(c *container, s streams) *life {
 }
 
 // runOnce runs the program to its end, or until it is killed.
-func (e *Engine) runOnce(c *container, l *life, s streams) int {
+func (e *Engine) runOnce(ctx context.Context, c *container, l *life, s streams) int {
 	e.mu.Lock()
 	program := e.program
 	e.mu.Unlock()
@@ -132,13 +131,13 @@ func (e *Engine) runOnce(c *container, l *life, s streams) int {
 		l.listening = append(l.listening, a)
 	}
 	code := make(chan int, 1)
-	go func() { code <- program(l.killed, p) }() // one that ignores its kill outlives its container
+	go func() { code <- program(ctx, p) }() // one that ignores its kill outlives its container
 	select {
 	case n := <-code:
 		stdout.flush()
 		stderr.flush()
 		return n
-	case <-l.killed.Done():
+	case <-ctx.Done():
 		return 137
 	}
 }
@@ -155,52 +154,58 @@ func (c *container) process(args []string, s streams) Process {
 	return p
 }
 
-// started, ended and restarted keep what List shows.
-func (e *Engine) started(c *container) {
+// started, ended and restarted keep what List shows. started returns the
+// context of the program, which its kill ends. e.mu is held.
+func (e *Engine) started(c *container, l *life) context.Context {
 	c.is.State, c.is.StartedAt, c.is.FinishedAt = engine.Running, e.o.Now(), time.Time{}
 	c.is.ExitCode, c.is.OOMKilled = 0, false
+	l.killed, l.kill = context.WithCancel(context.Background())
 	e.tell(c, "start")
+	return l.killed
 }
 
 // ended reports whether the container is to be started again.
 func (e *Engine) ended(c *container, l *life, code int) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	killed := l.killed.Err() != nil
+	l.kill()
 	c.is.ExitCode, c.is.FinishedAt = code, e.o.Now()
 	if f := l.forced; f != nil {
 		c.is.ExitCode, c.is.OOMKilled = f.code, f.oom
+		killed, l.forced = false, nil
 	}
 	if c.is.OOMKilled {
 		e.tell(c, "oom")
 	}
 	e.tell(c, "die")
 	l.listening = nil
-	if c.is.Restart == engine.RestartAlways && !isClosed(l.term) && (l.forced != nil || l.killed.Err() == nil) {
+	if c.is.Restart == engine.RestartAlways && !isClosed(l.term) && !killed {
 		c.is.State = engine.Restarting
 		return true
 	}
-	c.is.State = engine.Exited
-	c.life = nil
-	c.out.end()
+	e.rest(c)
 	return false
 }
 
-func (e *Engine) restarted(c *container, l *life) bool {
+// restarted starts the program again, or returns nil where it was stopped
+// while it waited.
+func (e *Engine) restarted(c *container, l *life) context.Context {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if isClosed(l.term) {
-		c.is.State = engine.Exited
-		c.life = nil
-		c.out.end()
-		return false
-	}
-	if l.forced != nil { // that one death has been died
-		l.forced = nil
-		l.killed, l.kill = context.WithCancel(context.Background())
+		e.rest(c)
+		return nil
 	}
 	c.is.Restarts++
-	e.started(c)
-	return true
+	return e.started(c, l)
+}
+
+// rest is the end of a life. e.mu is held.
+func (e *Engine) rest(c *container) {
+	c.is.State = engine.Exited
+	c.life = nil
+	c.out.end()
 }
 
 func isClosed(ch <-chan struct{}) bool {
@@ -314,15 +319,17 @@ func (e *Engine) Exec(ctx context.Context, id string, argv []string, s engine.St
 		return 0, notFound(id)
 	}
 	l := c.life
-	e.mu.Unlock()
 	if l == nil {
+		e.mu.Unlock()
 		return 0, landward.Errorf(landward.CodeConflict, "%s is not running", id)
 	}
+	killed := l.killed
+	e.mu.Unlock()
 	a := attached(s)
 	p := c.process(argv, a)
 	p.Stdout, p.Stderr, p.Term = a.out, a.errOut, l.term
 	code := make(chan int, 1)
-	go func() { code <- program(l.killed, p) }() // ends with the container, as the real ones do
+	go func() { code <- program(killed, p) }() // ends with the container, as the real ones do
 	select {
 	case n := <-code:
 		return n, nil

@@ -3,6 +3,7 @@ package git_test
 import (
 	"archive/tar"
 	"bytes"
+	"compress/zlib"
 	"context"
 	"errors"
 	"fmt"
@@ -431,6 +432,53 @@ func TestPlaces(t *testing.T) {
 	}
 	check(t, feed.Close())
 	check(t, <-done)
+}
+
+// A small pack that unpacks to more than git may hold: it ends in an error and
+// leaves nothing. Blobs would be streamed; a commit is not.
+func TestPackBomb(t *testing.T) {
+	g, err := git.New("", git.Limits{Memory: 64 << 20}) // the recorder would need more
+	check(t, err)
+	repo := source.Repo{App: "my-app", Dir: filepath.Join(t.TempDir(), "my-app")}
+	check(t, g.Create(t.Context(), repo.Dir))
+	s := git.NewServer(git.ServerOptions{Git: g, HooksDir: t.TempDir(), Socket: "/nonexistent"})
+
+	const size = 200 << 20
+	var in bytes.Buffer
+	line := strings.Repeat("0", 40) + " " + strings.Repeat("1", 40) + " refs/heads/main\x00report-status\n"
+	fmt.Fprintf(&in, "%04x%s0000PACK\x00\x00\x00\x02\x00\x00\x00\x01", len(line)+4, line)
+	in.Write(packHeader(1, size))
+	z := zlib.NewWriter(&in)
+	piece := make([]byte, 1<<20)
+	for range size / len(piece) {
+		_, err := z.Write(piece)
+		check(t, err)
+	}
+	check(t, z.Close())
+	if in.Len() > 1<<20 {
+		t.Fatalf("the pack has %d bytes", in.Len())
+	}
+	var out bytes.Buffer
+	_, err = s.Receive(t.Context(), repo, landward.Actor{}, git.Session{In: io.NopCloser(&in), Out: &out, Err: &out})
+	check(t, err)
+	if !strings.Contains(out.String(), "ut of memory") {
+		t.Errorf("git said %q", out.String())
+	}
+	left, err := filepath.Glob(filepath.Join(repo.Dir, "objects", "tmp_*"))
+	check(t, err)
+	if len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// packHeader is how an object in a pack begins: its type and size.
+func packHeader(kind byte, size int) []byte {
+	b := []byte{kind<<4 | byte(size&15)}
+	for size >>= 4; size > 0; size >>= 7 {
+		b[len(b)-1] |= 0x80
+		b = append(b, byte(size&0x7f))
+	}
+	return b
 }
 
 // signal tells that something was written.

@@ -44,7 +44,7 @@ func (s *Server) serveHook(ctx context.Context, conn *net.UnixConn) {
 	err = s.decide(ctx, p, q, out)
 	s.o.Log.Info("push", "app", p.repo.App, "actor", p.actor.Name, "refs", len(q.Refs),
 		"accepted", err == nil, "error", err, "duration", time.Since(started))
-	if err != nil && !errors.Is(err, ErrTold) {
+	if err != nil {
 		for _, line := range landward.AsError(err).Explain() {
 			_, _ = io.WriteString(out, errorMark+line+"\n") // lines never fail
 		}

@@ -40,10 +40,6 @@ func (s Service) Writes() bool { return s == ReceivePack }
 // command is the service as an argument of git.
 func (s Service) command() string { return string(s)[len("git-"):] }
 
-// ErrTold is what Intake.Push returns, or wraps, to decline a push whose reason
-// the pusher has seen already. Every other error's explanation is shown.
-var ErrTold = errors.New("push declined")
-
 // ServerOptions are what a Server needs.
 type ServerOptions struct {
 	Git    *Git

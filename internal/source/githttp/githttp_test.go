@@ -344,3 +344,36 @@ func TestSilentClient(t *testing.T) {
 	t.Logf("the client saw: %v", err) // an answer or a closed connection, but not silence
 	w.Must("ls-remote", g.url+"my-app.git")
 }
+
+// BenchmarkPush is a push of a one-file change until the hook is asked, and
+// until the client ends; next to it the same push between two folders.
+func BenchmarkPush(b *testing.B) {
+	g := newGround(b, git.Limits{}, nil)
+	var started time.Time
+	var asked time.Duration
+	g.Intake.OnPush = func(context.Context, source.Push, io.Writer) error {
+		asked += time.Since(started)
+		return nil
+	}
+	w := gittest.NewWork(b)
+	local := filepath.Join(b.TempDir(), "local")
+	w.Must("init", "-q", "--bare", local)
+	n := 0
+	for name, url := range map[string]string{"http": g.url + "my-app.git", "folder": local} {
+		b.Run(name, func(b *testing.B) {
+			w.Must("push", "-q", url, "main")
+			asked, started = 0, time.Now()
+			for b.Loop() {
+				b.StopTimer()
+				n++
+				w.Commit("a", fmt.Sprint(n))
+				b.StartTimer()
+				started = time.Now()
+				w.Must("push", "-q", url, "main")
+			}
+			if name == "http" {
+				b.ReportMetric(float64(asked.Milliseconds())/float64(b.N), "ms-until-asked/op")
+			}
+		})
+	}
+}
