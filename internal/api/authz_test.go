@@ -209,7 +209,7 @@ func TestNobodyGetsMoreThanHeHas(t *testing.T) {
 		{owner, "POST", "/api/v1/tokens", `{"name":"x","app":"shop","role":"owner"}`, 201},
 		{viewer, "POST", "/api/v1/keys", `{"name":"x","public_key":"` + publicKey + `","user":"admin"}`, 403},
 		{machine, "POST", "/api/v1/keys", `{"name":"x","public_key":"` + publicKey + `"}`, 403},
-		{local, "POST", "/api/v1/keys", `{"name":"x","public_key":"` + publicKey + `"}`, 422},
+		{local, "POST", "/api/v1/keys", `{"name":"My laptop","public_key":"` + publicKey + `"}`, 422},
 		{local, "POST", "/api/v1/keys", `{"name":"x","public_key":"` + publicKey + `","user":"viewer"}`, 201},
 		{owner, "DELETE", "/api/v1/keys/" + strings.ReplaceAll(fingerprint, "/", "%2F"), "", 404},
 		{viewer, "DELETE", "/api/v1/keys/" + strings.ReplaceAll(fingerprint, "/", "%2F"), "", 204},

@@ -184,12 +184,12 @@ func TestProblemsLookAsAgreed(t *testing.T) {
 }
 
 func TestEveryCodeHasItsStatus(t *testing.T) {
+	e := newEnv(t)
 	for code, want := range map[landward.Code]int{
 		landward.CodeInvalid: 422, landward.CodeUnauthenticated: 401, landward.CodeForbidden: 403, landward.CodeNotFound: 404,
 		landward.CodeConflict: 409, landward.CodeTooLarge: 413, landward.CodeLimited: 429, landward.CodeUnavailable: 503,
 		landward.CodeTimeout: 504, landward.CodeCancelled: 409, landward.CodeFailed: 422, landward.CodePolicy: 422, landward.CodeInternal: 500,
 	} {
-		e := newEnv(t)
 		err := landward.Errorf(code, "it went wrong").WithCause("line one\nline two").WithHint("do this")
 		e.options.Changes = failing{fmt.Errorf("roll back: %w", err)}
 		e.remake()

@@ -311,6 +311,12 @@ func TestPeople(t *testing.T) {
 	if got := must(c.Keys(ctx))(t); len(got) != 1 {
 		t.Errorf("the keys are %+v", got)
 	}
+	if _, err := c.AddKey(ctx, client.NewKey{Name: "eve", PublicKey: publicKey}); client.CodeOf(err) != client.CodeConflict {
+		t.Errorf("somebody else's key: %v", err)
+	}
+	if users := must(c.Users(ctx))(t); slices.ContainsFunc(users, func(u client.User) bool { return u.Name == "eve" }) {
+		t.Error("a key that was refused left its user")
+	}
 	token := must(c.CreateToken(ctx, client.NewToken{Name: "ci", User: "ada", ExpiresIn: client.Duration(time.Hour)}))(t)
 	e.tokens["ada"] = token.Value
 	if who := must(e.client("ada").Whoami(ctx))(t); who.Name != "ada" || who.Admin {
@@ -328,6 +334,14 @@ func TestPeople(t *testing.T) {
 	check(t, c.DeleteUser(ctx, "ada"))
 	if err := c.DeleteUser(ctx, "ada"); client.CodeOf(err) != client.CodeNotFound {
 		t.Errorf("removed twice: %v", err)
+	}
+}
+
+func TestTheFirstKeyNeedsOneCommand(t *testing.T) {
+	e := newEnv(t)
+	k := must(e.client(local).AddKey(t.Context(), client.NewKey{Name: "ada", PublicKey: publicKey}))(t)
+	if u := must(e.store.UserByName(t.Context(), "ada"))(t); k.User != "ada" || u.Admin {
+		t.Errorf("the key is %+v of %+v", k, u)
 	}
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"regexp"
 
@@ -108,13 +109,21 @@ func (a *API) addKey(ctx context.Context, in *struct{ Body client.NewKey }) (*an
 	if err != nil {
 		return nil, err
 	}
-	owner, err := a.keyOwner(ctx, in.Body)
+	owner, made, err := a.keyOwner(ctx, in.Body)
 	if err != nil {
 		return nil, err
 	}
 	k, err := a.Store.AddKey(ctx, owner.ID, in.Body.Name, key.Fingerprint, key.PublicKey)
 	if err != nil {
+		if made {
+			err = errors.Join(err, a.Store.DeleteUser(ctx, owner.Name))
+		}
 		return nil, err
+	}
+	if made {
+		if err := a.note(ctx, "user.create", "made user "+owner.Name); err != nil {
+			return nil, err
+		}
 	}
 	if err := a.note(ctx, "key.add", "added key "+k.Fingerprint+" of "+k.User); err != nil {
 		return nil, err
@@ -125,18 +134,20 @@ func (a *API) addKey(ctx context.Context, in *struct{ Body client.NewKey }) (*an
 // keyOwner is the user that a key is added to. The server's own root is no
 // user: there the key's name is the user's too, who is made where there is
 // none, so that the first key needs one command.
-func (a *API) keyOwner(ctx context.Context, k client.NewKey) (store.User, error) {
+func (a *API) keyOwner(ctx context.Context, k client.NewKey) (u store.User, made bool, err error) {
 	if callOf(ctx).actor.Kind != landward.ActorLocal || k.User != "" {
-		return a.owner(ctx, k.User)
+		u, err = a.owner(ctx, k.User)
+		return u, false, err
 	}
-	u, err := a.Store.UserByName(ctx, k.Name)
+	u, err = a.Store.UserByName(ctx, k.Name)
 	if landward.CodeOf(err) != landward.CodeNotFound {
-		return u, err
+		return u, false, err
 	}
 	if err := auth.CheckUserName(k.Name); err != nil {
-		return store.User{}, err
+		return store.User{}, false, err
 	}
-	return a.Store.CreateUser(ctx, k.Name, false)
+	u, err = a.Store.CreateUser(ctx, k.Name, false)
+	return u, err == nil, err
 }
 
 // owner is the user that something is made for: the caller, or for an
