@@ -11,9 +11,9 @@ import (
 )
 
 func main() {
-	release := cmp.Or(os.Getenv("LANDWARD_RELEASE"), "none")
+	commit := cmp.Or(os.Getenv("GIT_REV"), "none")
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "Hello from %s, release %s\n", runtime.Version(), release)
+		fmt.Fprintf(w, "Hello from %s, commit %s\n", runtime.Version(), commit)
 	})
 	addr := ":" + cmp.Or(os.Getenv("PORT"), "8080")
 	log.Printf("listening on %s", addr)

@@ -1,4 +1,4 @@
-// Command hello shows what reaches an app on Landward: which release answers,
+// Command hello shows what reaches an app on Landward: which commit answers,
 // from which container, and the request as it came in.
 package main
 
@@ -24,9 +24,9 @@ var pageHTML string
 
 // page is what page.html is filled in with.
 type page struct {
-	App, Release, Process, Container, Uptime string
-	Method, Path, Host, Client               string
-	Headers                                  []header
+	App, Commit, Container, Uptime string
+	Method, Path, Host, Client     string
+	Headers                        []header
 }
 
 type header struct{ Name, Value string }
@@ -71,8 +71,7 @@ func routes(started time.Time) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		err := tmpl.Execute(w, page{
 			App:       cmp.Or(os.Getenv("LANDWARD_APP"), "hello"),
-			Release:   cmp.Or(os.Getenv("LANDWARD_RELEASE"), "no release"),
-			Process:   cmp.Or(os.Getenv("LANDWARD_PROCESS"), "web"),
+			Commit:    commit(os.Getenv("GIT_REV")),
 			Container: hostname,
 			Uptime:    time.Since(started).Round(time.Second).String(),
 			Method:    r.Method,
@@ -86,6 +85,14 @@ func routes(started time.Time) http.Handler {
 		}
 	})
 	return mux
+}
+
+// commit shortens a hash the way git does.
+func commit(hash string) string {
+	if hash == "" {
+		return "not from git"
+	}
+	return hash[:min(len(hash), 7)]
 }
 
 // headers returns the request's headers by name.

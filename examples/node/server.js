@@ -2,7 +2,7 @@ const http = require("node:http");
 
 const server = http.createServer((request, response) => {
   response.setHeader("Content-Type", "text/plain; charset=utf-8");
-  response.end(`Hello from Node ${process.version}, release ${process.env.LANDWARD_RELEASE ?? "none"}\n`);
+  response.end(`Hello from Node ${process.version}, commit ${process.env.GIT_REV ?? "none"}\n`);
 });
 
 const port = Number(process.env.PORT ?? 3000);

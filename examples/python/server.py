@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        release = os.environ.get("LANDWARD_RELEASE", "none")
-        body = f"Hello from Python {platform.python_version()}, release {release}\n".encode()
+        commit = os.environ.get("GIT_REV", "none")
+        body = f"Hello from Python {platform.python_version()}, commit {commit}\n".encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))

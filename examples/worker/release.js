@@ -1,2 +1,2 @@
 // Runs once for each release, before it gets traffic: the place for migrations.
-console.log(`release ${process.env.LANDWARD_RELEASE ?? "none"}: nothing to migrate`);
+console.log(`commit ${process.env.GIT_REV ?? "none"}: nothing to migrate`);

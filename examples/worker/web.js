@@ -1,8 +1,9 @@
 const http = require("node:http");
+const os = require("node:os");
 
 const server = http.createServer((request, response) => {
   response.setHeader("Content-Type", "text/plain; charset=utf-8");
-  response.end(`Hello from ${process.env.LANDWARD_PROCESS ?? "web"}; the worker is at it in \`landward logs\`\n`);
+  response.end(`Hello from ${os.hostname()}; the worker is at it in \`landward logs\`\n`);
 });
 
 const port = Number(process.env.PORT ?? 3000);

@@ -59,8 +59,8 @@ func newKeysAdd(f *factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME [FILE]",
 		Short: "Add a public key, from a file or standard input",
-		Long: "The key is yours. On the server itself, where root is nobody in particular, it is\n" +
-			"the key of the user NAME, who is made where there is none.",
+		Long: `The key is yours. On the server itself, where root is nobody in particular, it
+is the key of the user NAME, who is made where there is none.`,
 		Example: `  landward keys add laptop < ~/.ssh/id_ed25519.pub
   landward keys add ann-laptop ann.pub --user ann`,
 		Args: between(1, 2, "a name for the key and at most one file"),

@@ -20,7 +20,9 @@ func (f *fake) routes() {
 	f.routePeople(route)
 	f.routeApps(route)
 	f.routeDeploys(route)
+	f.routeReleases(route)
 	f.routeSettings(route)
+	f.routeDomains(route)
 	f.routeRunning(route)
 }
 
@@ -197,6 +199,9 @@ func (f *fake) routeDeploys(route func(string, http.HandlerFunc)) {
 		reply(w, *d)
 	}))
 	route("GET /apps/{app}/deploys/{number}/output", f.output)
+}
+
+func (f *fake) routeReleases(route func(string, http.HandlerFunc)) {
 	route("POST /apps/{app}/rollback", f.onApp(func(w http.ResponseWriter, r *http.Request, a *fakeApp) {
 		if b, ok := read[client.Rollback](w, r); ok {
 			if b.Version == 0 {
@@ -295,6 +300,9 @@ func (f *fake) routeSettings(route func(string, http.HandlerFunc)) {
 			reply(w, a.change("Changing health"))
 		}
 	}))
+}
+
+func (f *fake) routeDomains(route func(string, http.HandlerFunc)) {
 	route("GET /apps/{app}/domains", f.onApp(func(w http.ResponseWriter, _ *http.Request, a *fakeApp) {
 		list := client.DomainList{Domains: []client.Domain{{Host: a.Name + ".localhost"}}}
 		for _, host := range a.Domains {

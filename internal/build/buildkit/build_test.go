@@ -239,7 +239,7 @@ func TestWaitsForItsTurn(t *testing.T) {
 	if one.image.ID == two.image.ID {
 		t.Error("two builds at once used the same source")
 	}
-	_, _ = b.docker.ImageRemove(context.Background(), one.image.ID, client.ImageRemoveOptions{})
+	_, _ = b.docker.ImageRemove(context.Background(), one.image.ID, removeOptions)
 }
 
 func TestReconnects(t *testing.T) {

@@ -23,9 +23,11 @@ import (
 
 const base = "debian:bookworm-slim"
 
+var removeOptions = client.ImageRemoveOptions{PruneChildren: true}
+
 // docker returns a client of the real Engine. Tests that need one are left out
 // in short mode; otherwise it must be there.
-func docker(t *testing.T) *client.Client {
+func docker(t testing.TB) *client.Client {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs Docker")
@@ -54,7 +56,7 @@ type bench struct {
 var scope = strconv.FormatInt(time.Now().UnixNano(), 36)
 
 // newBench makes a builder whose images are removed when the test ends.
-func newBench(t *testing.T, change ...func(*buildkit.Options)) *bench {
+func newBench(t testing.TB, change ...func(*buildkit.Options)) *bench {
 	t.Helper()
 	d := docker(t)
 	opt := buildkit.Options{
@@ -73,7 +75,7 @@ func newBench(t *testing.T, change ...func(*buildkit.Options)) *bench {
 		if err := b.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		_, _ = d.ImageRemove(context.Background(), b.req.Tag, client.ImageRemoveOptions{})
+		_, _ = d.ImageRemove(context.Background(), b.req.Tag, removeOptions)
 	})
 	return b
 }
@@ -128,7 +130,7 @@ func (b *bench) mustFail(t *testing.T, files map[string]string) *landward.Error 
 
 // tarOf makes an archive of plain files, in order of their names. A name that
 // ends in "*" is a file that may be run, one with " -> target" a link.
-func tarOf(t *testing.T, files map[string]string) io.Reader {
+func tarOf(t testing.TB, files map[string]string) io.Reader {
 	t.Helper()
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -147,7 +149,7 @@ func tarOf(t *testing.T, files map[string]string) io.Reader {
 	return &buf
 }
 
-func write(t *testing.T, w *tar.Writer, h *tar.Header, text string) {
+func write(t testing.TB, w *tar.Writer, h *tar.Header, text string) {
 	t.Helper()
 	if err := w.WriteHeader(h); err != nil {
 		t.Fatal(err)

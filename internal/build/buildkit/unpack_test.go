@@ -201,7 +201,7 @@ func TestUnpackLimits(t *testing.T) {
 	if err := unpack(t.Context(), t.TempDir(), two, 1000); landward.CodeOf(err) != landward.CodeTooLarge {
 		t.Errorf("err = %v, want too large", err)
 	}
-	whole := archive("a=1", "b=" + strings.Repeat("x", 5000)).Bytes()
+	whole := archive("a=1", "b="+strings.Repeat("x", 5000)).Bytes()
 	if err := unpack(t.Context(), t.TempDir(), bytes.NewReader(whole[:3000]), 0); landward.CodeOf(err) != landward.CodeInvalid {
 		t.Errorf("half an archive: %v", err)
 	}

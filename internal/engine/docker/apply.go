@@ -30,6 +30,9 @@ type order struct {
 	engine.Unit
 	stdin bool                // somebody will write to it
 	avoid map[netip.Addr]bool // addresses that turned out to be taken
+	// reattach is set where the network of a container that exists was removed:
+	// it remembers that one, not its name.
+	reattach bool
 }
 
 // made is a container that create made or found.
@@ -94,6 +97,7 @@ func (d *Docker) bring(ctx context.Context, o order, begin func(made) error) (ma
 		switch {
 		case tries < 3 && isMissingNetwork(err):
 			d.nets.forget(o.AppID)
+			o.reattach = !m.fresh
 		case tries < 3 && m.fresh && isTakenAddress(err):
 			o.avoid[m.addr] = true
 		default:
@@ -197,7 +201,28 @@ func (d *Docker) adopt(ctx context.Context, o order, img imageConfig, net appNet
 			return made{}, explain("update container", err)
 		}
 	}
+	if o.reattach {
+		if err := d.reattach(ctx, c.ID, a); err != nil {
+			return made{}, err
+		}
+	}
 	return made{id: c.ID, state: have.Container.State.Status}, nil
+}
+
+// reattach joins a stopped container to the network that has taken the place
+// of its own, with its own address.
+func (d *Docker) reattach(ctx context.Context, id string, a admitted) error {
+	for name, endpoint := range a.create.NetworkingConfig.EndpointsConfig {
+		_, err := d.api.NetworkDisconnect(ctx, name, client.NetworkDisconnectOptions{Container: id, Force: true})
+		if err != nil {
+			return explain("detach from network", err)
+		}
+		_, err = d.api.NetworkConnect(ctx, name, client.NetworkConnectOptions{Container: id, EndpointConfig: endpoint})
+		if err != nil {
+			return explain("attach to network", err)
+		}
+	}
+	return nil
 }
 
 // ensureVolumes makes the unit's named volumes.

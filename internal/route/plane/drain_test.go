@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,8 @@ func echo(t *testing.T, ended chan<- error) string {
 			t.Errorf("app: %v", err)
 			return
 		}
+		defer func() { _ = c.CloseNow() }()
+		c.SetReadLimit(-1)
 		for {
 			kind, b, err := c.Read(context.Background())
 			if err != nil {
@@ -451,6 +454,7 @@ func TestShutdownCuts(t *testing.T) {
 	begun := make(chan struct{}, 8)
 	addr := serve(t, func(_ http.ResponseWriter, q *http.Request) {
 		begun <- struct{}{}
+		_, _ = io.Copy(io.Discard, q.Body)
 		<-q.Context().Done()
 	})
 	r := newRig(t, plane.Limits{}, app("shop", addr))
@@ -481,6 +485,7 @@ func TestNothingLeaks(t *testing.T) {
 		}
 		return len(list)
 	}
+	_ = listen(t).Close() // the first use of the network opens descriptors for good
 	routines, open := runtime.NumGoroutine(), files()
 	t.Run("traffic", func(t *testing.T) {
 		ended := make(chan error, 100)
@@ -512,8 +517,12 @@ func TestNothingLeaks(t *testing.T) {
 			}
 		}
 	})
+	defer func() {
+		if t.Failed() {
+			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+		}
+	}()
 	eventually(t, "as many goroutines and descriptors as before", func() bool {
-		http.DefaultClient.CloseIdleConnections()
 		return runtime.NumGoroutine() <= routines && files() <= open
 	})
 }

@@ -179,30 +179,41 @@ func (u *upload) write(b []byte) error {
 	return nil
 }
 
-// lastMoment is how long an answer waits for the end of the upload's last
-// write, which the app has seen already when it answers.
+// lastMoment is how long an answer waits for an upload that should be at its
+// end, because the app has answered.
 const lastMoment = 100 * time.Millisecond
 
-// finishing reports whether the upload has sent everything or is about to.
+// wait waits a moment for the upload's end.
+func (u *upload) wait() {
+	t := time.NewTimer(lastMoment)
+	defer t.Stop()
+	select {
+	case <-u.done:
+	case <-t.C:
+	}
+}
+
+// finishing reports whether the upload has sent everything. One that is in its
+// last write gets the time for it: the app has seen all when it answers, we
+// may not have returned from the write.
 func (u *upload) finishing() bool {
 	if u.last.Load() && !u.sent.Load() {
-		t := time.NewTimer(lastMoment)
-		defer t.Stop()
-		select {
-		case <-u.done:
-		case <-t.C:
-		}
+		u.wait()
 	}
 	return u.sent.Load()
 }
 
 // over reports whether the body has been sent whole and the upload has ended.
+// It is asked when the answer is complete.
 func (u *upload) over() bool {
+	if !u.sent.Load() {
+		u.wait()
+	}
 	if !u.sent.Load() {
 		return false
 	}
 	<-u.done
-	return u.err == nil
+	return true
 }
 
 // stopUpload ends the upload, if there is one, and waits for it.
