@@ -39,5 +39,4 @@ fmt: ## format the Go code
 
 bench: ## install what the benchmarks compare with, run them, print the table
 	@scripts/setup bench
-	@$(MAKE) --no-print-directory build
-	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench
+	go test -tags bench -count=1 -p 1 -v -timeout 60m ./test/bench/...

@@ -62,8 +62,8 @@ var packages = []struct {
 	{"internal/build/buildkit", part, nil},
 	{"internal/engine", stage, nil},
 	{"internal/engine/docker", part, []string{"internal/policy"}},
-	{"internal/engine/remote", part, nil},
-	{"internal/engine/fake", part, nil},
+	{"internal/engine/remote", part, []string{"internal/build"}},
+	{"internal/engine/fake", part, []string{"internal/policy"}},
 	{"internal/engine/enginetest", part, nil},
 	{"internal/route", stage, nil},
 	{"internal/route/wire", part, nil},
@@ -330,7 +330,8 @@ func TestNoInit(t *testing.T) {
 
 func TestNoSleepInTests(t *testing.T) {
 	for _, f := range sources(t) {
-		if !f.test || f.ast.Name.Name == "main" { // a program that tests run may take its time
+		// A program that tests run may take its time, and a benchmark's load keeps it.
+		if !f.test || f.ast.Name.Name == "main" || strings.HasPrefix(f.pkg, "test/bench/") {
 			continue
 		}
 		f.inspect(func(n ast.Node) {

@@ -38,6 +38,7 @@ type Config struct {
 	BuildPids     int
 	BuildTimeout  time.Duration
 	BuildDiskFree int64 // bytes that must stay free on the engine's disk
+	BuildCache    int64 // bytes that the engine's whole build cache is kept to; 0: it is left alone
 
 	AppMemory int64 // bytes, per container where the app says nothing, as are the next ones
 	AppCPU    int   // thousandths of a core; 0: no quota
@@ -91,7 +92,7 @@ func Default() Config {
 		Data: "/var/lib/landward", Domain: "localhost", HTTP: ":80", HTTPS: ":443", SSH: ":2222",
 		Docker: "unix:///var/run/docker.sock", Pool: netip.MustParsePrefix("10.201.0.0/16"), SubnetBits: 26,
 		Builds: 2, BuildMemory: 2 * gib, BuildCPU: allCores(), BuildPids: 4096,
-		BuildTimeout: 20 * time.Minute, BuildDiskFree: 2 * gib,
+		BuildTimeout: 20 * time.Minute, BuildDiskFree: 2 * gib, BuildCache: 10 * gib,
 		AppMemory: 512 * mib, AppPids: 512,
 		KeepReleases: 5, MaxUpload: gib, MaxBody: 512 * mib,
 		DrainLimit: 30 * time.Second, Warm: 10 * time.Second,

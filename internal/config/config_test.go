@@ -72,6 +72,7 @@ var other = map[string]struct {
 	"BuildPids":      {"100", 100},
 	"BuildTimeout":   {"1h30m", 90 * time.Minute},
 	"BuildDiskFree":  {"0", int64(0)},
+	"BuildCache":     {"5G", int64(5 << 30)},
 	"AppMemory":      {"256MiB", int64(256 << 20)},
 	"AppCPU":         {"1500m", 1500},
 	"AppPids":        {"99", 99},

@@ -43,6 +43,7 @@ func (c *Config) settings() []setting {
 		{"build-pids", "processes of one build", count(&c.BuildPids, 32, 1<<22)},
 		{"build-timeout", "longest time of one build", duration(&c.BuildTimeout, time.Second)},
 		{"build-disk-free", "disk space that builds must leave free", size(&c.BuildDiskFree, 0, large)},
+		{"build-cache", "disk space that Docker's build cache is kept to, 0 to leave it alone", size(&c.BuildCache, 0, large)},
 		{"app-memory", "memory of a container whose app does not say", size(&c.AppMemory, 16*mib, large)},
 		{"app-cpu", "cores of a container whose app does not say, 0 for all", cores(&c.AppCPU, 0)},
 		{"app-pids", "processes of a container whose app does not say", count(&c.AppPids, 8, 1<<22)},

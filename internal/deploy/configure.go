@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"landward/internal/landward"
 )
@@ -110,6 +111,10 @@ func (d *Deployer) check(c Change) error {
 		if strings.ContainsRune(v.Value, 0) {
 			return landward.Invalid(fmt.Sprintf("set[%d].value", i), "the value of %s has a NUL byte", v.Name).
 				WithHint("an environment cannot carry one; encode the value, for example with base64")
+		}
+		if !utf8.ValidString(v.Value) {
+			return landward.Invalid(fmt.Sprintf("set[%d].value", i), "the value of %s is not UTF-8 text", v.Name).
+				WithHint("encode it, for example with base64")
 		}
 		if len(v.Name)+len(v.Value) > maxVarBytes-2 {
 			return landward.Invalid(fmt.Sprintf("set[%d].value", i), "the value of %s is larger than %d KiB", v.Name, maxVarBytes>>10).

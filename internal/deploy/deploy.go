@@ -190,7 +190,9 @@ func (d *Deployer) Cancel(ctx context.Context, actor landward.Actor, appID int64
 	if err != nil {
 		return landward.Deployment{}, err
 	}
-	d.Output(dep).Warn("Deployment #%d cancelled by %s", dep.Number, actor.Name)
+	out := d.Output(dep)
+	out.Warn("Deployment #%d cancelled by %s", dep.Number, actor.Name)
+	out.End()
 	if app, err := d.Store.App(ctx, appID); err == nil {
 		d.event(ctx, app, actor, "deploy.cancel", fmt.Sprintf("cancelled deployment #%d", number))
 	}

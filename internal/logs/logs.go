@@ -26,6 +26,7 @@ const (
 	KindRouter Kind = "router" // one request, as the edge saw it
 	KindSystem Kind = "system" // Landward about the app: "web.1 exited with 1"
 	KindDeploy Kind = "deploy" // a deployment's own lines
+	kindEnd    Kind = "end"    // nothing follows; readers never see it
 )
 
 // Line is one line of a log.

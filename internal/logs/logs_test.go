@@ -165,25 +165,41 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-func TestFollowUntilDone(t *testing.T) {
-	s := logs.New(t.TempDir(), 1<<20)
-	defer s.Close()
-	var done atomic.Bool
-	out := s.Output(7, 3, func() time.Time { return noon }, slog.New(slog.DiscardHandler))
-	out.Step("Building app")
-	var got []string
-	err := s.Deploy(t.Context(), 7, 3, logs.Query{Follow: true, Done: done.Load}, func(l logs.Line) error {
-		got = append(got, l.Text)
-		if len(got) == 1 {
-			out.Info("half\nway")
-			out.Fail(&landward.Failure{Message: "it broke\x1b[31m", Cause: "| last words", Hint: "mend it"})
-			done.Store(true)
-		}
-		return nil
-	})
+// TestFollowDeployment ends with the last line of a deployment, or, where its
+// writer died, soon after everybody says that it has ended.
+func TestFollowDeployment(t *testing.T) {
 	want := []string{"-----> Building app", "       half", "       way", " !     it broke\uFFFD[31m", " !     | last words", " !     mend it"}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %q, %v\nwant %q", got, err, want)
+	for _, whole := range []bool{true, false} {
+		t.Run(fmt.Sprint(whole), func(t *testing.T) {
+			s := logs.New(t.TempDir(), 1<<20)
+			defer s.Close()
+			var done atomic.Bool
+			out := s.Output(7, 3, func() time.Time { return noon }, slog.New(slog.DiscardHandler))
+			out.Step("Building app")
+			follow := func() (got []string) {
+				err := s.Deploy(t.Context(), 7, 3, logs.Query{Follow: true, Done: done.Load}, func(l logs.Line) error {
+					if got = append(got, l.Text); len(got) == 1 && !done.Swap(!whole) {
+						out.Info("half\nway")
+						out.Fail(&landward.Failure{Message: "it broke\x1b[31m", Cause: "| last words", Hint: "mend it"})
+						if whole {
+							out.End()
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				return got
+			}
+			if got := follow(); !slices.Equal(got, want) {
+				t.Errorf("got %q\nwant %q", got, want)
+			}
+			done.Store(true)
+			if got := follow(); !slices.Equal(got, want) {
+				t.Errorf("afterwards: got %q\nwant %q", got, want)
+			}
+		})
 	}
 }
 

@@ -43,14 +43,23 @@ func (o *Output) Fail(f *landward.Failure) {
 	}
 }
 
-// write logs where it cannot write: a full disk must not end a deployment.
+// End says that the deployment has ended: who follows it stops here.
+func (o *Output) End() {
+	o.append(Line{At: o.now(), Kind: kindEnd, Source: "deploy"})
+}
+
+// write splits and cleans.
 func (o *Output) write(prefix, format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
 	var lines []Line
-	for _, t := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+	for _, t := range strings.Split(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n") {
 		lines = append(lines, Line{At: o.now(), Kind: KindDeploy, Source: "deploy",
 			Text: strings.TrimRight(prefix+landward.CleanLine(t), " ")})
 	}
+	o.append(lines...)
+}
+
+// append logs where it cannot write: a full disk must not end a deployment.
+func (o *Output) append(lines ...Line) {
 	if err := o.store.AppendDeploy(o.app, o.deployment, lines...); err != nil {
 		o.log.Warn("deployment output lost", "deployment", o.deployment, "error", err)
 	}

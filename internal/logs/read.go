@@ -24,14 +24,19 @@ type Query struct {
 	Process string    // "web" or "web.1"; empty: all
 	Grep    string    // part of the text, case ignored
 	Router  bool      // the edge's lines too
-	// Done ends a follow: it is asked when nothing new has come; once true,
-	// what is left is read and the follow ends. Nil: only ctx ends it.
+	// Done says that nobody will write any more, though the log has no end: its
+	// writer died. A follow ends soon after it first says so. Nil: the end of
+	// the log or of ctx ends it.
 	Done func() bool
 }
 
 // followEvery is how often a followed file is looked at when nobody in this
 // process writes it (the edge writes the router's log).
 const followEvery = 250 * time.Millisecond
+
+// linger is for how many looks a follow goes on after Done: whoever writes the
+// last lines does so when it is done.
+const linger = 4
 
 // App gives the app's lines to fn, oldest first. An error from fn ends it and is
 // returned.
@@ -62,12 +67,14 @@ func (s *Store) LastSeen(appID int64) (map[string]time.Time, error) {
 
 func (s *Store) read(ctx context.Context, names []string, q Query, fn func(Line) error) error {
 	var lines []Line
+	ended := false
 	tails := make([]*tail, len(names))
 	for i, name := range names {
 		t := &tail{path: filepath.Join(s.dir, name)}
 		tails[i] = t
 		defer t.close()
 		err := t.history(func(l Line) {
+			ended = ended || l.Kind == kindEnd
 			if q.matches(l) {
 				lines = append(lines, l)
 				// Twice the tail is enough to sort in and keeps memory bounded.
@@ -89,7 +96,7 @@ func (s *Store) read(ctx context.Context, names []string, q Query, fn func(Line)
 			return err
 		}
 	}
-	if !q.Follow {
+	if !q.Follow || ended {
 		return nil
 	}
 	return s.follow(ctx, names, tails, q, fn)
@@ -98,13 +105,18 @@ func (s *Store) read(ctx context.Context, names []string, q Query, fn func(Line)
 func (s *Store) follow(ctx context.Context, names []string, tails []*tail, q Query, fn func(Line) error) error {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
-	for {
+	left := linger
+	for left > 0 {
 		// The channel is taken before reading: a write in between wakes us.
 		grown := s.grown(names[0])
-		done := q.Done != nil && q.Done()
+		if q.Done != nil && q.Done() {
+			left--
+		}
+		ended := false
 		var fnErr error
 		for _, t := range tails {
 			err := t.more(func(l Line) {
+				ended = ended || l.Kind == kindEnd
 				if fnErr == nil && q.matches(l) {
 					fnErr = fn(l)
 				}
@@ -116,7 +128,7 @@ func (s *Store) follow(ctx context.Context, names []string, tails []*tail, q Que
 				return err
 			}
 		}
-		if done {
+		if ended {
 			return nil
 		}
 		select {
@@ -126,10 +138,11 @@ func (s *Store) follow(ctx context.Context, names []string, tails []*tail, q Que
 		case <-tick.C:
 		}
 	}
+	return nil
 }
 
 func (q Query) matches(l Line) bool {
-	if l.At.Before(q.Since) {
+	if l.Kind == kindEnd || l.At.Before(q.Since) {
 		return false
 	}
 	if q.Process != "" {

@@ -40,6 +40,8 @@ type Git interface {
 	Create(ctx context.Context, dir string) error
 	// SetHead names the branch that a clone checks out.
 	SetHead(ctx context.Context, repo source.Repo, branch string) error
+	// Maintain packs the repository and removes what dead pushes left before now.
+	Maintain(ctx context.Context, repo source.Repo, now time.Time) error
 	// Checkout reads a commit.
 	Checkout(ctx context.Context, repo source.Repo, env []string, commit string) (Checkout, error)
 }
@@ -125,12 +127,41 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		}
 		p.Wake(d.AppID)
 	}
-	<-ctx.Done()
+	p.maintain(ctx)
 	p.mu.Lock()
 	p.ctx = nil
 	p.mu.Unlock()
 	p.done.Wait()
 	return nil
+}
+
+// maintainEvery is how often repositories are packed.
+const maintainEvery = 24 * time.Hour
+
+// maintain packs the repositories once a day until ctx ends.
+func (p *Pipeline) maintain(ctx context.Context) {
+	tick := time.NewTicker(maintainEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		apps, err := p.Store.Apps(ctx)
+		for _, app := range apps {
+			repo := source.Repo{AppID: app.ID, App: app.Name, Dir: p.repoDir(app.ID)}
+			if err == nil {
+				err = p.Git.Create(ctx, repo.Dir)
+			}
+			if err == nil {
+				err = p.Git.Maintain(ctx, repo, p.Now())
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			p.Log.Warn("repositories not maintained", "error", err)
+		}
+	}
 }
 
 // abandon ends a change whose release a crash kept from being written.
@@ -432,6 +463,7 @@ func (p *Pipeline) end(ctx context.Context, d landward.Deployment, step string, 
 		p.Log.Warn("deployment not ended", "deployment", d.ID, "error", endErr)
 		return
 	}
+	out.End()
 	evErr := p.Store.AddEvent(ctx, store.Event{At: p.Now(), AppID: d.AppID, Actor: d.Actor, Kind: "deploy.failed",
 		Message: fmt.Sprintf("deployment #%d failed: %s", d.Number, f.Message)})
 	if evErr != nil {

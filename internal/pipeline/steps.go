@@ -217,8 +217,8 @@ func (p *Pipeline) buildOne(ctx context.Context, d landward.Deployment, s landwa
 		AppID: d.AppID, App: app.Name, Service: s.Name, Plan: *s.Build,
 		CacheScope: fmt.Sprintf("%s/%d/deploy", p.Instance, d.AppID),
 		// The engine's name for images that no release keeps yet.
-		Tag: fmt.Sprintf("landward/%s/incoming:%x", p.Instance, p.Now().UnixNano()),
-		Secrets:    secrets, NoCache: opts.NoCache, Limits: p.Limits,
+		Tag:     fmt.Sprintf("landward/%s/incoming:%x", p.Instance, p.Now().UnixNano()),
+		Secrets: secrets, NoCache: opts.NoCache, Limits: p.Limits,
 	}, io.Reader(f), func(l build.Line) {
 		out.Info("%s", redact.Line(l.Text))
 	})

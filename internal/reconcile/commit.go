@@ -29,22 +29,12 @@ func (w *worker) commit(ctx context.Context, op Commit) error {
 	for _, host := range op.Route.Hosts {
 		out.Info("%s", w.r.AppURL(host))
 	}
+	out.End()
 	w.event(ctx, c.Deployment, "deploy.live", fmt.Sprintf("%s is live: %s", c.Release.V(), c.Release.Description))
 	w.say("landward", "%s is live: %s", c.Release.V(), c.Release.Description)
 	w.r.Notify.Publish(w.appID)
-	w.r.group.Go(func() error { w.collect(ctx); return nil })
+	w.r.group.Go(func() error { w.r.collect(ctx, w.last.App); return nil })
 	return nil
-}
-
-// collect lets go of images of releases that nobody goes back to any more.
-func (w *worker) collect(ctx context.Context) {
-	keep, err := w.r.Store.KeptVersions(ctx, w.appID, w.r.KeepReleases)
-	if err == nil {
-		_, err = w.r.Images.Collect(ctx, w.appID, keep)
-	}
-	if err != nil && ctx.Err() == nil {
-		w.log.Warn("images not collected", "error", err)
-	}
 }
 
 // failed finds out why the candidate cannot go live and ends its deployment.
@@ -85,6 +75,7 @@ func (w *worker) fail(ctx context.Context, c Candidate, step string, e *landward
 	if _, err := w.r.Store.End(ctx, c.Deployment.ID, landward.StateFailed, f, ""); err != nil {
 		return err
 	}
+	out.End()
 	w.event(ctx, c.Deployment, "deploy.failed", fmt.Sprintf("deployment #%d failed: %s", c.Deployment.Number, f.Message))
 	w.r.Notify.Publish(w.appID)
 	return nil

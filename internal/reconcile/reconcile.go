@@ -45,6 +45,7 @@ type Options struct {
 	DrainLimit     time.Duration // what a request may still take on a unit that is retired
 	ReleaseTimeout time.Duration // of a release command
 	KeepReleases   int           // releases beside the current one whose images stay
+	DiskBudget     int64         // bytes for images of all apps, where keeping fewer releases helps; 0: none
 }
 
 // Notifier is told that something about an app has changed.

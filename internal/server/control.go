@@ -86,7 +86,7 @@ func NewControl(ctx context.Context, cfg config.Config, parts Parts, log *slog.L
 	if c.instance, err = instance(cfg); err != nil {
 		return c, err
 	}
-	box, err := secret.LoadOrCreate(cfg.KeysDir())
+	box, err := openKeys(cfg)
 	if err != nil {
 		return c, err
 	}
@@ -99,6 +99,15 @@ func NewControl(ctx context.Context, cfg config.Config, parts Parts, log *slog.L
 		return c, err
 	}
 	return c, c.bootstrap(ctx)
+}
+
+// openKeys opens the master keys. They are made with the database only: a new
+// key beside an old database could open nothing in it.
+func openKeys(cfg config.Config) (*secret.Box, error) {
+	if _, err := os.Stat(cfg.DBPath()); err == nil {
+		return secret.Load(cfg.KeysDir())
+	}
+	return secret.LoadOrCreate(cfg.KeysDir())
 }
 
 // Publish tells everybody who may care that something about the app changed.
@@ -123,7 +132,8 @@ func (c *Control) wire() {
 			Resources: cfg.AppLimits(), StopTimeout: cfg.DrainLimit, Port: defaultPort,
 			Health: landward.Health{Interval: time.Second, Timeout: 5 * time.Second, Grace: min(cfg.DeployTimeout, time.Minute)},
 		},
-		Warm: cfg.Warm, DrainLimit: cfg.DrainLimit, ReleaseTimeout: cfg.ReleaseTimeout, KeepReleases: cfg.KeepReleases,
+		DiskBudget: cfg.DiskBudget,
+		Warm:       cfg.Warm, DrainLimit: cfg.DrainLimit, ReleaseTimeout: cfg.ReleaseTimeout, KeepReleases: cfg.KeepReleases,
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"landward/internal/build"
 	"landward/internal/build/buildkit"
 	"landward/internal/config"
+	"landward/internal/engine"
 	"landward/internal/engine/docker"
 	"landward/internal/engine/remote"
 	"landward/internal/route/edge"
@@ -91,10 +92,43 @@ func RunEngine(ctx context.Context, cfg config.Config) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return eng.Guard(ctx) })
-	handler := remote.Handler(remote.Services{Engine: eng, Runner: eng, Images: eng, Builder: builder}, log)
+	group.Go(func() error { return pruneCache(ctx, builder, cfg.BuildCache, log) })
+	handler := remote.Handler(remote.Services{Engine: forgetful{eng, builder}, Runner: eng, Images: eng, Builder: builder}, log)
 	group.Go(func() error { return serveHTTP(ctx, newHTTPServer(handler, nil, log), l) })
 	log.Info("engine is up", "instance", eng.instance)
 	return errors.Join(group.Wait(), builder.Close())
+}
+
+// pruneEvery is how often the build cache is brought back to its size.
+const pruneEvery = time.Hour
+
+func pruneCache(ctx context.Context, b *buildkit.Builder, keep int64, log *slog.Logger) error {
+	tick := time.NewTicker(pruneEvery)
+	defer tick.Stop()
+	for keep > 0 {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := b.Prune(ctx, keep); err != nil && ctx.Err() == nil {
+			log.Warn("build cache not pruned", "error", err)
+		}
+	}
+	return nil
+}
+
+// forgetful is an engine that, with an app, removes what its builds have kept.
+type forgetful struct {
+	engine.Engine
+	builder *buildkit.Builder
+}
+
+func (f forgetful) RemoveApp(ctx context.Context, appID int64, volumes bool) error {
+	if err := f.Engine.RemoveApp(ctx, appID, volumes); err != nil {
+		return err
+	}
+	return f.builder.Forget(ctx, appID)
 }
 
 // instanceEngine is a Docker engine and the id of the instance it works for.

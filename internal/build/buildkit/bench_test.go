@@ -1,7 +1,6 @@
 package buildkit_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,14 +47,14 @@ func BenchmarkOneFileChange(b *testing.B) {
 			}
 		}
 		tag := "landward-build-test/by-hand:v1"
-		b.Cleanup(func() { _, _ = d.ImageRemove(context.Background(), tag, removeOptions) })
+		b.Cleanup(func() { removeImages(b, d) })
 		n := 0
 		run := func() {
 			n++
 			if err := os.WriteFile(filepath.Join(dir, "src/changed.txt"), fmt.Appendf(nil, "%s hand %d\n", scope, n), 0o600); err != nil {
 				b.Fatal(err)
 			}
-			c := exec.CommandContext(b.Context(), "/usr/bin/docker", "build", "--tag", tag, "--", dir)
+			c := exec.CommandContext(b.Context(), "/usr/bin/docker", "build", "--tag", tag, "--label", testLabel+"="+scope, "--", dir)
 			c.Env = append(os.Environ(), "DOCKER_BUILDKIT=1")
 			if out, err := c.CombinedOutput(); err != nil {
 				b.Fatalf("%v\n%s", err, out)

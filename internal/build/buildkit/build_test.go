@@ -20,7 +20,6 @@ import (
 
 func TestBuild(t *testing.T) {
 	b := newBench(t)
-	b.req.Labels = map[string]string{"landward.app": "hello"}
 	files := map[string]string{
 		"Dockerfile": "FROM " + base + "\nCOPY a.txt b.txt /src/\nRUN cat /src/*\nEXPOSE 9000 53/udp 8080\nUSER 10001\n",
 		"a.txt":      "first\n", "b.txt": "second\n",
@@ -39,7 +38,7 @@ func TestBuild(t *testing.T) {
 	if seen.ID != image.ID || !strings.HasPrefix(image.ID, "sha256:") {
 		t.Errorf("ID = %s, docker says %s", image.ID, seen.ID)
 	}
-	if seen.Config.Labels["landward.app"] != "hello" {
+	if seen.Config.Labels[testLabel] != scope {
 		t.Errorf("labels = %v", seen.Config.Labels)
 	}
 	has(t, "output", out.text(), "[3/3] RUN cat /src/*\n")
@@ -239,7 +238,6 @@ func TestWaitsForItsTurn(t *testing.T) {
 	if one.image.ID == two.image.ID {
 		t.Error("two builds at once used the same source")
 	}
-	_, _ = b.docker.ImageRemove(context.Background(), one.image.ID, removeOptions)
 }
 
 func TestReconnects(t *testing.T) {

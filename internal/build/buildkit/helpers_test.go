@@ -23,8 +23,6 @@ import (
 
 const base = "debian:bookworm-slim"
 
-var removeOptions = client.ImageRemoveOptions{PruneChildren: true}
-
 // docker returns a client of the real Engine. Tests that need one are left out
 // in short mode; otherwise it must be there.
 func docker(t testing.TB) *client.Client {
@@ -69,15 +67,35 @@ func newBench(t testing.TB, change ...func(*buildkit.Options)) *bench {
 	name, _, _ := strings.Cut(strings.ToLower(t.Name()), "/")
 	b := &bench{Builder: buildkit.New(opt), docker: d, opt: opt, req: build.Request{
 		AppID: 7, App: "hello", Service: "app", CacheScope: scope, Tag: "landward-build-test/" + name + ":v1",
-		Plan: landward.BuildPlan{Dockerfile: "Dockerfile"},
+		Plan:   landward.BuildPlan{Dockerfile: "Dockerfile"},
+		Labels: map[string]string{testLabel: scope},
 	}}
 	t.Cleanup(func() {
 		if err := b.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		_, _ = d.ImageRemove(context.Background(), b.req.Tag, removeOptions)
+		removeImages(t, d)
 	})
 	return b
+}
+
+// testLabel is on every image that these tests make.
+const testLabel = "landward.build.test"
+
+// removeImages removes the images of this run of the tests, those included that
+// have lost their tag to a later one.
+func removeImages(t testing.TB, d *client.Client) {
+	t.Helper()
+	ctx := context.Background() // the test's own has ended
+	list, err := d.ImageList(ctx, client.ImageListOptions{Filters: client.Filters{}.Add("label", testLabel+"="+scope)})
+	if err != nil {
+		t.Errorf("list images: %v", err)
+	}
+	for _, image := range list.Items {
+		if _, err := d.ImageRemove(ctx, image.ID, client.ImageRemoveOptions{Force: true, PruneChildren: true}); err != nil {
+			t.Errorf("remove image: %v", err)
+		}
+	}
 }
 
 // output collects lines.

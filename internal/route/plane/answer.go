@@ -173,7 +173,7 @@ func (x *exchange) badAnswer() outcome {
 func (x *exchange) relay(rest []byte) {
 	framing := x.ans.Framing(string(x.req.Method) == "HEAD")
 	x.entry.Status = x.ans.Status
-	if x.upload != nil && !x.upload.finishing() {
+	if x.upload != nil && !x.upload.finishing() && (!x.ans.KeepAlive() || !x.upload.moving.Load()) {
 		x.keep = false // an early answer: the rest of the body is not wanted
 	}
 	if x.p.closing.Load() {
@@ -197,6 +197,7 @@ func (x *exchange) relay(rest []byte) {
 	case wire.ByClosing:
 		x.relayAll(rest, chunked)
 	}
+	uploaded := x.upload == nil || x.awaitUpload()
 	hit := x.s.ur.disarm()
 	switch {
 	case hit == 0 || x.entry.Code != "":
@@ -205,7 +206,7 @@ func (x *exchange) relay(rest []byte) {
 	default:
 		x.entry.Code = route.CodeClientGone
 	}
-	if x.upload != nil && !x.upload.over() {
+	if !uploaded {
 		x.stopUpload()
 		clean, x.keep = false, false
 	}

@@ -23,6 +23,7 @@ type tunnel struct {
 	stats     *Stats
 	entry     route.Entry
 	started   int64
+	answer    []byte // the 101 and what came with it
 	early     []byte // what the client sent before it knew
 	webSocket bool
 	leaving   atomic.Bool
@@ -68,15 +69,11 @@ func (x *exchange) switchProtocols(rest []byte) outcome {
 	out = append(append(out, "\r\nX-Request-Id: "...), x.id[:]...)
 	out = append(append(out, "\r\n\r\n"...), rest...)
 	x.out = out
-	x.answered = true
 	x.s.busy.Store(stateOwn)
-	if !x.writeClient(out) {
-		x.up.close()
-		return settled
-	}
 	x.stamp(x.headed)
 	x.tunnel = newTunnel(x)
 	x.tunnel.down.take(rest)
+	x.s.tunnel.Store(x.tunnel)
 	x.target, x.site, x.up = nil, nil, nil
 	return settled
 }
@@ -87,7 +84,7 @@ func newTunnel(x *exchange) *tunnel {
 	e.Method, e.Path = bytes.Clone(e.Method), bytes.Clone(e.Path)
 	e.Host, e.ID = bytes.Clone(e.Host), bytes.Clone(e.ID)
 	t := &tunnel{s: x.s, up: x.up, target: x.target, stats: x.stats, entry: e, started: x.start,
-		webSocket: x.req.WebSocket(), early: bytes.Clone(x.s.in[x.headLen:x.s.w])}
+		webSocket: x.req.WebSocket(), answer: bytes.Clone(x.out), early: bytes.Clone(x.s.in[x.headLen:x.s.w])}
 	t.down = half{t: t, src: x.up.conn, dst: x.s.conn, guard: &x.s.cw}
 	t.upward = half{t: t, src: x.s.conn, dst: x.up.conn, guard: &x.s.uw, mask: true}
 	return t
@@ -96,21 +93,23 @@ func newTunnel(x *exchange) *tunnel {
 // run relays both ways until the end, and writes the record.
 func (t *tunnel) run() {
 	s := t.s
-	s.tunnel.Store(t)
 	if s.p.closing.Load() {
 		t.leave()
 	}
-	var both sync.WaitGroup
-	both.Go(func() { t.upward.run(t.early) })
-	t.down.run(nil)
-	both.Wait()
+	if t.down.send(t.answer) && t.upward.write(t.early) {
+		t.answer, t.early = nil, nil
+		var both sync.WaitGroup
+		both.Go(t.upward.run)
+		t.down.run()
+		both.Wait()
+	}
 	s.tunnel.Store(nil)
 	s.up.Store(nil)
 	t.up.close()
 	t.target.exit()
 	e := &t.entry
 	e.Total = time.Duration(s.p.now() - t.started)
-	e.In, e.Out = t.upward.bytes, e.Out+t.down.bytes
+	e.In, e.Out = t.upward.bytes, t.down.bytes
 	if t.leaving.Load() {
 		e.Code = route.CodeCut
 	}
@@ -139,10 +138,9 @@ func (t *tunnel) cut() {
 }
 
 // run relays one direction until it ends, then lets the other side know.
-func (h *half) run(early []byte) {
-	ok := len(early) == 0 || h.write(early)
+func (h *half) run() {
 	buf := make([]byte, tunnelBuffer)
-	for ok {
+	for {
 		n, err := h.src.Read(buf)
 		if n > 0 && !h.write(buf[:n]) {
 			break
@@ -180,6 +178,11 @@ func (h *half) endOfStream() {
 // write passes b on.
 func (h *half) write(b []byte) bool {
 	h.take(b)
+	return len(b) == 0 || h.send(b)
+}
+
+// send is write for what is no part of the stream of frames.
+func (h *half) send(b []byte) bool {
 	s := h.t.s
 	h.guard.arm(s.p.now() + int64(s.p.limits.WriteTimeout))
 	n, err := h.dst.Write(b)

@@ -203,17 +203,27 @@ func (u *upload) finishing() bool {
 	return u.sent.Load()
 }
 
-// over reports whether the body has been sent whole and the upload has ended.
-// It is asked when the answer is complete.
-func (u *upload) over() bool {
-	if !u.sent.Load() {
+// awaitUpload waits, after a complete answer, for the rest of the body, and
+// reports whether it has been sent. It is given up where the app will not read
+// it, or the client has not even begun to send it.
+func (x *exchange) awaitUpload() bool {
+	u := x.upload
+	if !x.keep {
 		u.wait()
+		return u.sent.Load()
 	}
-	if !u.sent.Load() {
-		return false
+	tick := time.NewTicker(lastMoment)
+	defer tick.Stop()
+	for {
+		select {
+		case <-u.done:
+			return u.err == nil
+		case <-tick.C:
+			if x.s.ur.at.Load() < 0 {
+				return false
+			}
+		}
 	}
-	<-u.done
-	return true
 }
 
 // stopUpload ends the upload, if there is one, and waits for it.
