@@ -2,6 +2,8 @@
 
 DATA ?= $(CURDIR)/.landward
 export DATA
+# One way to compile, so that builds, tests and checks share what is compiled.
+export CGO_ENABLED = 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
@@ -12,7 +14,7 @@ help: ## print this list
 	@echo '  DATA=DIR      the data folder of up, down and purge (now $(DATA))'
 
 build: ## build bin/landward
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X landward/internal/server.version=$(VERSION)' -o bin/landward ./cmd/landward
+	go build -ldflags '-s -w -X landward/internal/server.version=$(VERSION)' -o bin/landward ./cmd/landward
 
 up: ## install what is missing, start Landward, deploy examples/hello by git push
 	@scripts/setup run

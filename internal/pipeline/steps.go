@@ -94,14 +94,19 @@ func (p *Pipeline) openSource(d landward.Deployment) (*os.File, error) {
 
 // explain tells the pusher what was found.
 func explain(out *logs.Output, plan landward.Plan, src landward.Source) {
-	names := map[string]string{"dockerfile": "Dockerfile", "go": "Go", "node": "Node.js", "python": "Python", "static": "Static site"}
-	if name := names[plan.Builder]; name != "" {
-		out.Step("%s app detected: %s", name, plan.Why)
-	} else {
+	const detected = " app detected: " // in a notice about a language
+	switch {
+	case plan.Builder == "image":
 		out.Step("Image %s", src.Short())
+	case plan.Builder == "dockerfile":
+		out.Step("Dockerfile%s%s", detected, plan.Why)
 	}
 	for _, n := range plan.Notices {
-		out.Info("%s", n)
+		if strings.Contains(n, detected) {
+			out.Step("%s", n)
+		} else {
+			out.Info("%s", n)
+		}
 	}
 }
 

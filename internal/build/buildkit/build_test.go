@@ -314,3 +314,16 @@ func TestForget(t *testing.T) {
 		t.Errorf("left = %v, %v", left, err)
 	}
 }
+
+// TestPrune asks for nothing to go: the cache is that of everybody who builds
+// on this Engine.
+func TestPrune(t *testing.T) {
+	b := newBench(t)
+	files := map[string]string{"Dockerfile": "FROM " + base + "\nRUN echo prune test\n"}
+	b.mustBuild(t, files)
+	if err := b.Prune(t.Context(), 1<<50); err != nil {
+		t.Fatal(err)
+	}
+	_, out := b.mustBuild(t, files)
+	has(t, "output after a prune that keeps all", out.text(), "RUN echo prune test (cached)")
+}

@@ -97,7 +97,7 @@ func (b *Builder) Build(ctx context.Context, req build.Request, source io.Reader
 	if err != nil {
 		err = explain(ctx, limits, err)
 	}
-	b.opt.Log.Info("image built", "app", req.App, "service", req.Service, "image", image.ID,
+	b.opt.Log.Info("build ended", "app", req.App, "service", req.Service, "image", image.ID,
 		"duration", b.opt.Now().Sub(started), "code", string(landward.CodeOf(err)))
 	return image, err
 }

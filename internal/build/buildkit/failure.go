@@ -33,7 +33,6 @@ var (
 	noSecret     = regexp.MustCompile(`secret (\S+?):? not found`)
 	metadataOf   = regexp.MustCompile(`^\[internal\] load metadata for (\S+)`)
 	pullOf       = regexp.MustCompile(`(?:failed to resolve source metadata for|failed to do request|pull access denied|failed to load cache key:?) (\S+)`)
-	entitlement  = regexp.MustCompile(`(network\.host|security\.insecure) is not allowed`)
 	parseLine    = regexp.MustCompile(`parse error (?:on|at) line (\d+): (.*)`)
 )
 
@@ -75,7 +74,7 @@ func (e *buildError) explain(limits build.Limits) *landward.Error {
 		text = e.step.err
 	}
 	for _, recognise := range []func(string, build.Limits) *landward.Error{
-		e.exited, e.refused, e.unpulled, e.secretless, e.fileless, e.misspelt,
+		e.exited, e.unpulled, e.secretless, e.fileless, e.misspelt,
 	} {
 		if found := recognise(text, limits); found != nil {
 			return found.Wrap(e.err)
@@ -115,16 +114,6 @@ func (e *buildError) exited(text string, limits build.Limits) *landward.Error {
 		f.Hint = "exit code 126: the command may not be run; has the file its execute bit?"
 	}
 	return f
-}
-
-// refused is what nobody may do in a build.
-func (e *buildError) refused(text string, _ build.Limits) *landward.Error {
-	m := entitlement.FindStringSubmatch(text + e.err.Error())
-	if m == nil {
-		return nil
-	}
-	return landward.Errorf(landward.CodePolicy, "the Dockerfile asks for %s, which builds may not have", m[1]).
-		WithHint("remove --network=host or --security=insecure from its RUN instructions")
 }
 
 // unpulled is a base image that cannot be had.

@@ -115,13 +115,26 @@ func TestFailures(t *testing.T) {
 			name:    "host network",
 			files:   map[string]string{"Dockerfile": from + "RUN --network=host true\n"},
 			code:    landward.CodePolicy,
-			message: "network.host",
+			message: "--network=host",
 		},
 		{
 			name:    "insecure",
 			files:   map[string]string{"Dockerfile": from + "RUN --security=insecure true\n"},
 			code:    landward.CodePolicy,
-			message: "security.insecure",
+			message: "--security=insecure",
+		},
+		{
+			name:    "file from the network",
+			files:   map[string]string{"Dockerfile": from + "ADD http://169.254.169.254/latest/meta-data /x\n"},
+			code:    landward.CodePolicy,
+			message: "ADD cannot fetch http://169.254.169.254/latest/meta-data",
+			hint:    "RUN curl",
+		},
+		{
+			name:    "repository from the network",
+			files:   map[string]string{"Dockerfile": from + "ADD https://github.com/moby/buildkit.git#v0.10.1 /x\n"},
+			code:    landward.CodePolicy,
+			message: "ADD cannot fetch git://github.com/moby/buildkit.git",
 		},
 		{
 			name:    "secret that nobody gave",

@@ -71,19 +71,20 @@ func freeSpace(path string) (int64, error) {
 type warden struct {
 	containers string // where BuildKit keeps its containers' specs
 	host       string // what this build's are called
-	limits     build.Limits
+	knobs      []knob
 	log        *slog.Logger
 	done       map[string]bool
 }
 
 // newWarden returns nil if there is nothing to limit or no right to do it.
 func newWarden(root, host string, limits build.Limits, log *slog.Logger) *warden {
-	if limits.Memory == 0 && limits.MilliCPU == 0 && limits.Pids == 0 {
-		return nil
-	}
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 	w := &warden{
 		containers: filepath.Join(root, "buildkit", "executor"),
-		host:       host, limits: limits, log: log, done: map[string]bool{},
+		host:       host, knobs: knobs(limits, err == nil), log: log, done: map[string]bool{},
+	}
+	if len(w.knobs) == 0 {
+		return nil
 	}
 	if _, err := os.ReadDir(w.containers); err != nil {
 		log.Warn("build limits are left to the engine", "err", err)
@@ -125,12 +126,14 @@ func (w *warden) look() {
 			continue
 		}
 		groups := controlGroups(id)
-		if len(groups) == 0 {
+		if !w.complete(groups) {
 			continue // it has not started yet
 		}
 		w.done[id] = true
-		if err := w.limit(groups); err != nil {
-			w.log.Warn("build step is not limited", "container", id, "err", err)
+		for _, k := range w.knobs {
+			if err := k.turn(groups); err != nil {
+				w.log.Warn("build step is not limited", "container", id, "limit", k.file, "err", err)
+			}
 		}
 	}
 }
@@ -178,40 +181,54 @@ func controlGroups(id string) map[string]string {
 	return nil
 }
 
-// limit writes the limits into control groups of either version.
-func (w *warden) limit(groups map[string]string) error {
-	memory := strconv.FormatInt(w.limits.Memory, 10)
-	quota := strconv.Itoa(w.limits.MilliCPU * cpuPeriod / 1000)
-	period, pids := strconv.Itoa(cpuPeriod), strconv.Itoa(w.limits.Pids)
-	one := func(controller, file, value string, wanted bool) error {
-		dir, ok := groups[controller]
-		if !ok || !wanted {
-			return nil
+// complete reports whether a container is in all the control groups that
+// matter: it joins one after the other.
+func (w *warden) complete(groups map[string]string) bool {
+	for _, k := range w.knobs {
+		if _, ok := groups[k.controller]; !ok {
+			return false
 		}
-		f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
-		if errors.Is(err, fs.ErrNotExist) && strings.Contains(file, "sw") {
-			return nil // the kernel counts no swap
-		}
-		if err != nil {
-			return err
-		}
-		_, err = f.WriteString(value)
-		return errors.Join(err, f.Close())
 	}
-	hasMemory, hasCPU, hasPids := w.limits.Memory > 0, w.limits.MilliCPU > 0, w.limits.Pids > 0
-	if _, v1 := groups["memory"]; v1 {
-		return errors.Join(
-			one("memory", "memory.limit_in_bytes", memory, hasMemory),
-			one("memory", "memory.memsw.limit_in_bytes", memory, hasMemory),
-			one("pids", "pids.max", pids, hasPids),
-			one("cpu", "cpu.cfs_period_us", period, hasCPU),
-			one("cpu", "cpu.cfs_quota_us", quota, hasCPU),
-		)
+	return true
+}
+
+// knob is one file of a control group and what is written into it.
+type knob struct {
+	controller, file, value string
+	optional                bool // kernels may lack it
+}
+
+// knobs says limits in the files of either version of control groups.
+func knobs(l build.Limits, v2 bool) []knob {
+	var out []knob
+	memory, pids := strconv.FormatInt(l.Memory, 10), strconv.Itoa(l.Pids)
+	quota, period := strconv.Itoa(l.MilliCPU*cpuPeriod/1000), strconv.Itoa(cpuPeriod)
+	if l.Memory > 0 && v2 {
+		out = append(out, knob{"", "memory.max", memory, false}, knob{"", "memory.swap.max", "0", true})
+	} else if l.Memory > 0 {
+		out = append(out, knob{"memory", "memory.limit_in_bytes", memory, false}, knob{"memory", "memory.memsw.limit_in_bytes", memory, true})
 	}
-	return errors.Join(
-		one("", "memory.max", memory, hasMemory),
-		one("", "memory.swap.max", "0", hasMemory),
-		one("", "pids.max", pids, hasPids),
-		one("", "cpu.max", quota+" "+period, hasCPU),
-	)
+	if l.Pids > 0 && v2 {
+		out = append(out, knob{"", "pids.max", pids, false})
+	} else if l.Pids > 0 {
+		out = append(out, knob{"pids", "pids.max", pids, false})
+	}
+	if l.MilliCPU > 0 && v2 {
+		out = append(out, knob{"", "cpu.max", quota + " " + period, false})
+	} else if l.MilliCPU > 0 {
+		out = append(out, knob{"cpu", "cpu.cfs_period_us", period, false}, knob{"cpu", "cpu.cfs_quota_us", quota, false})
+	}
+	return out
+}
+
+func (k knob) turn(groups map[string]string) error {
+	f, err := os.OpenFile(filepath.Join(groups[k.controller], k.file), os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) && k.optional {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(k.value)
+	return errors.Join(err, f.Close())
 }

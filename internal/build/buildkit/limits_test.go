@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/moby/moby/client"
 
 	"landward/internal/build"
 	"landward/internal/build/buildkit"
@@ -105,6 +108,21 @@ func TestDiskLimit(t *testing.T) {
 	b.req.Limits.Disk = 1 << 60
 	e := b.mustFail(t, map[string]string{"Dockerfile": "FROM " + base + "\n"})
 	has(t, "message", e.Message, "the build was not started: only")
+}
+
+func TestDiskWatch(t *testing.T) {
+	b := newBench(t)
+	info, err := b.docker.Info(t.Context(), client.InfoOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(info.Info.DockerRootDir, &disk); err != nil {
+		t.Fatal(err)
+	}
+	b.req.Limits.Disk = int64(disk.Bavail)*disk.Bsize - 256<<20
+	e := b.mustFail(t, map[string]string{"Dockerfile": "FROM " + base + "\nRUN head -c 600M /dev/zero >/big; sleep 60\n"})
+	has(t, "message", e.Message, "the build was stopped: only")
 }
 
 func TestContextLimit(t *testing.T) {

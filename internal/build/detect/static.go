@@ -41,6 +41,7 @@ http {
     server {
         listen LISTEN_PORT;
         root /srv;
+        log_not_found off;
         error_page 404 /404.html;
         location = /404.html { internal; }
         location ~ ^/\.(?!well-known/) { return 404; }

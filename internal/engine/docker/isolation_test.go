@@ -155,7 +155,7 @@ func hostIPv4(t *testing.T) []string {
 // private one, and that of a cloud's metadata service.
 func TestEgress(t *testing.T) {
 	needDocker(t)
-	const public, private, metadata = "203.0.113.2", "10.211.211.2", "169.254.169.254"
+	const public, private, metadata = "198.51.100.2", "10.211.211.2", "169.254.169.254"
 	outside(t, public, private, metadata)
 	targets := []string{"dial", public + ":7777", private + ":7777", metadata + ":7777"}
 	for egress, want := range map[docker.Egress]map[string]bool{
@@ -187,12 +187,12 @@ func outside(t *testing.T, first string, more ...string) {
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "delete", ns).Run() })
 	ip("link", "add", ns+"a", "type", "veth", "peer", "name", ns+"b", "netns", ns)
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "delete", ns+"a").Run() })
-	ip("addr", "add", "203.0.113.1/24", "dev", ns+"a")
+	ip("addr", "add", "198.51.100.1/30", "dev", ns+"a")
 	ip("link", "set", ns+"a", "up")
-	ip("-n", ns, "addr", "add", first+"/24", "dev", ns+"b")
+	ip("-n", ns, "addr", "add", first+"/30", "dev", ns+"b")
 	ip("-n", ns, "link", "set", ns+"b", "up")
 	ip("-n", ns, "link", "set", "lo", "up")
-	ip("-n", ns, "route", "add", "default", "via", "203.0.113.1")
+	ip("-n", ns, "route", "add", "default", "via", "198.51.100.1")
 	for _, a := range more {
 		ip("-n", ns, "addr", "add", a+"/32", "dev", "lo")
 		ip("route", "add", a+"/32", "via", first)

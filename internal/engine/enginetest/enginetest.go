@@ -67,7 +67,10 @@ func Run(t *testing.T, open func(t *testing.T, instance string) Subject) {
 		{"collect", collect},
 		{"info", info},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.run(t, s) })
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // an engine is safe for concurrent use
+			c.run(t, s)
+		})
 	}
 }
 

@@ -56,7 +56,7 @@ func serveAdmin(s *http.Server, l net.Listener) error {
 func (e *Edge) handleTable(w http.ResponseWriter, r *http.Request) {
 	t, err := decodeTable(http.MaxBytesReader(w, r.Body, maxTable))
 	if err == nil {
-		err = e.PutTable(t)
+		err = e.putTable(t)
 	}
 	if err != nil {
 		e.fail(w, err)
@@ -81,7 +81,7 @@ func (e *Edge) handleDrain(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Edge) handleStatus(w http.ResponseWriter, _ *http.Request) {
-	e.answer(w, http.StatusOK, e.Status())
+	e.answer(w, http.StatusOK, e.status())
 }
 
 func (e *Edge) handleMetrics(w http.ResponseWriter, _ *http.Request) {
@@ -91,8 +91,8 @@ func (e *Edge) handleMetrics(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// Status returns the counters of the moment.
-func (e *Edge) Status() Status {
+// status returns the counters of the moment.
+func (e *Edge) status() Status {
 	return Status{Snapshot: e.plane.Snapshot(), MadeAt: e.plane.Table().MadeAt, Dropped: e.logs.Dropped()}
 }
 

@@ -141,9 +141,9 @@ func (e *Edge) restore(ctx context.Context) {
 		"answering", answering, "suspects", suspects)
 }
 
-// PutTable puts a table into use and keeps it over restarts. An error leaves
+// putTable puts a table into use and keeps it over restarts. An error leaves
 // the one in use.
-func (e *Edge) PutTable(t route.Table) error {
+func (e *Edge) putTable(t route.Table) error {
 	e.put.Lock()
 	defer e.put.Unlock()
 	if err := e.plane.Apply(t); err != nil {
