@@ -20,7 +20,6 @@ import (
 	"landward/client"
 	"landward/internal/auth"
 	"landward/internal/deploy"
-	"landward/internal/engine"
 	"landward/internal/landward"
 	"landward/internal/logs"
 	"landward/internal/store"
@@ -50,17 +49,16 @@ type LogReader interface {
 	Deploy(ctx context.Context, appID, deployment int64, q logs.Query, fn func(logs.Line) error) error
 }
 
-// Units are an app's containers. An engine.Engine that is an engine.Runner too
-// has them.
+// Units are an app's containers, and commands inside them.
 type Units interface {
-	List(ctx context.Context, appID int64) ([]engine.Container, error)
-	Exec(ctx context.Context, id string, argv []string, s engine.Streams) (exit int, err error)
+	List(ctx context.Context, appID int64) ([]landward.Unit, error)
+	Exec(ctx context.Context, id string, argv []string, s landward.Streams) (exit int, err error)
 }
 
 // Launcher runs a command in a container of its own, with the image and the
 // settings of the app's current release. When ctx ends, so does the container.
 type Launcher interface {
-	Launch(ctx context.Context, actor landward.Actor, appID int64, argv []string, s engine.Streams) (exit int, err error)
+	Launch(ctx context.Context, actor landward.Actor, appID int64, argv []string, s landward.Streams) (exit int, err error)
 }
 
 // Doctor says how the installation is.

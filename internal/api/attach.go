@@ -19,7 +19,6 @@ import (
 
 	"landward/client"
 	"landward/internal/auth"
-	"landward/internal/engine"
 	"landward/internal/landward"
 )
 
@@ -53,20 +52,20 @@ func upgrades() func(*huma.Operation) {
 }
 
 // command runs what start says for the call's app.
-type command func(ctx context.Context, c *call, start client.Start, s engine.Streams) (exit int, err error)
+type command func(ctx context.Context, c *call, start client.Start, s landward.Streams) (exit int, err error)
 
-func (a *API) exec(ctx context.Context, c *call, start client.Start, s engine.Streams) (int, error) {
+func (a *API) exec(ctx context.Context, c *call, start client.Start, s landward.Streams) (int, error) {
 	unit, err := a.unit(ctx, c.app, start.Unit)
 	if err != nil {
 		return 0, err
 	}
-	if err := a.note(ctx, "app.exec", "ran a command in "+unitName(unit)); err != nil {
+	if err := a.note(ctx, "app.exec", "ran a command in "+unit.Name()); err != nil {
 		return 0, err
 	}
-	return a.Units.Exec(ctx, unit.Unit, start.Command, s)
+	return a.Units.Exec(ctx, unit.ID, start.Command, s)
 }
 
-func (a *API) launch(ctx context.Context, c *call, start client.Start, s engine.Streams) (int, error) {
+func (a *API) launch(ctx context.Context, c *call, start client.Start, s landward.Streams) (int, error) {
 	if start.Unit != "" {
 		return 0, landward.Invalid("unit", "a new container is no unit that runs").WithHint("use exec for that")
 	}
@@ -77,22 +76,22 @@ func (a *API) launch(ctx context.Context, c *call, start client.Start, s engine.
 }
 
 // unit finds a running unit by name; "" is the first one, of web before others.
-func (a *API) unit(ctx context.Context, app landward.App, name string) (engine.Container, error) {
+func (a *API) unit(ctx context.Context, app landward.App, name string) (landward.Unit, error) {
 	containers, err := a.Units.List(ctx, app.ID)
 	if err != nil {
-		return engine.Container{}, err
+		return landward.Unit{}, err
 	}
 	slices.SortFunc(containers, byUse)
 	for _, c := range containers {
-		if c.State == engine.Running && c.Kind == engine.KindProcess && (name == "" || name == unitName(c)) {
+		if c.State == landward.UnitRunning && !c.OneOff && (name == "" || name == c.Name()) {
 			return c, nil
 		}
 	}
 	if name == "" {
-		return engine.Container{}, landward.Errorf(landward.CodeConflict, "no unit of %s is running", app.Name).
+		return landward.Unit{}, landward.Errorf(landward.CodeConflict, "no unit of %s is running", app.Name).
 			WithHint("`landward ps` shows why; `landward run` starts a container for one command")
 	}
-	return engine.Container{}, landward.Errorf(landward.CodeNotFound, "no unit %q is running", landward.Printable(name)).
+	return landward.Unit{}, landward.Errorf(landward.CodeNotFound, "no unit %q is running", landward.Printable(name)).
 		WithHint("`landward ps` lists them: web.1")
 }
 
@@ -137,7 +136,7 @@ func (a *API) serveCommand(ctx context.Context, c *call, conn *websocket.Conn, r
 		cancel(in.read(ctx))
 	}()
 	stop := a.keep(ctx, c, cancel, in.ping)
-	exit, err := run(ctx, c, start, engine.Streams{
+	exit, err := run(ctx, c, start, landward.Streams{
 		Stdin: in.stdin, Stdout: out.channel(ctx, client.ChannelStdout), Stderr: out.channel(ctx, client.ChannelStderr),
 		TTY: start.TTY, Resize: in.resize,
 	})
@@ -234,15 +233,15 @@ type input struct {
 	conn    *websocket.Conn
 	stdin   *io.PipeReader
 	feed    *io.PipeWriter
-	resize  chan engine.Size // the newest only; nil without a terminal
-	feeding atomic.Bool      // the command is slow to read its input
+	resize  chan landward.Size // the newest only; nil without a terminal
+	feeding atomic.Bool        // the command is slow to read its input
 }
 
 func newInput(conn *websocket.Conn, start client.Start) *input {
 	r, w := io.Pipe()
 	in := &input{conn: conn, stdin: r, feed: w}
 	if start.TTY {
-		in.resize = make(chan engine.Size, 1)
+		in.resize = make(chan landward.Size, 1)
 		in.setSize(start.Size)
 	}
 	return in
@@ -288,7 +287,7 @@ func (in *input) setSize(size client.TermSize) {
 	case <-in.resize:
 	default:
 	}
-	in.resize <- engine.Size{Width: size.Width, Height: size.Height}
+	in.resize <- landward.Size{Width: size.Width, Height: size.Height}
 }
 
 // ping asks whether the caller is still there. While the command does not read

@@ -21,7 +21,6 @@ import (
 	"landward/internal/api"
 	"landward/internal/auth"
 	"landward/internal/deploy"
-	"landward/internal/engine"
 	"landward/internal/landward"
 	"landward/internal/logs"
 	"landward/internal/pipeline"
@@ -321,26 +320,26 @@ type fakeUnits struct {
 	started [][]string
 }
 
-func (u *fakeUnits) List(_ context.Context, appID int64) ([]engine.Container, error) {
+func (u *fakeUnits) List(context.Context, int64) ([]landward.Unit, error) {
 	at := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-	unit := func(process string, state engine.ContainerState) engine.Container {
-		return engine.Container{
-			Unit: process + "-1", AppID: appID, Process: process, Index: 1, Kind: engine.KindProcess, Release: 2,
+	unit := func(process, state string) landward.Unit {
+		return landward.Unit{
+			ID: process + "-1", Process: process, Index: 1, Release: 2,
 			State: state, CreatedAt: at, StartedAt: at,
 		}
 	}
-	return []engine.Container{unit("worker", engine.Exited), unit("web", engine.Running), unit("clock", engine.Running)}, nil
+	return []landward.Unit{unit("worker", "exited"), unit("web", landward.UnitRunning), unit("clock", landward.UnitRunning)}, nil
 }
 
-func (u *fakeUnits) Exec(ctx context.Context, id string, argv []string, s engine.Streams) (int, error) {
+func (u *fakeUnits) Exec(ctx context.Context, id string, argv []string, s landward.Streams) (int, error) {
 	return u.run(ctx, append([]string{id}, argv...), s)
 }
 
-func (u *fakeUnits) Launch(ctx context.Context, _ landward.Actor, _ int64, argv []string, s engine.Streams) (int, error) {
+func (u *fakeUnits) Launch(ctx context.Context, _ landward.Actor, _ int64, argv []string, s landward.Streams) (int, error) {
 	return u.run(ctx, append([]string{"new"}, argv...), s)
 }
 
-func (u *fakeUnits) run(ctx context.Context, argv []string, s engine.Streams) (int, error) {
+func (u *fakeUnits) run(ctx context.Context, argv []string, s landward.Streams) (int, error) {
 	u.mu.Lock()
 	u.started = append(u.started, argv)
 	u.mu.Unlock()

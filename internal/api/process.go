@@ -3,7 +3,6 @@ package api
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"landward/client"
 	"landward/internal/auth"
 	"landward/internal/deploy"
-	"landward/internal/engine"
 	"landward/internal/landward"
 )
 
@@ -34,7 +32,7 @@ func (a *API) listUnits(ctx context.Context, _ *OnApp) (*answer[client.UnitList]
 	out := client.UnitList{Units: []client.Unit{}}
 	for _, c := range containers {
 		out.Units = append(out.Units, client.Unit{
-			Name: unitName(c), Process: c.Process, Release: c.Release, State: string(c.State),
+			Name: c.Name(), Process: c.Process, Release: c.Release, State: c.State,
 			ExitCode: c.ExitCode, OOMKilled: c.OOMKilled, Restarts: c.Restarts,
 			CreatedAt: c.CreatedAt, StartedAt: c.StartedAt,
 		})
@@ -43,8 +41,8 @@ func (a *API) listUnits(ctx context.Context, _ *OnApp) (*answer[client.UnitList]
 }
 
 // byUse sorts web before the others, and these by name.
-func byUse(a, b engine.Container) int {
-	order := func(c engine.Container) string {
+func byUse(a, b landward.Unit) int {
+	order := func(c landward.Unit) string {
 		if c.Process == landward.WebProcess {
 			return ""
 		}
@@ -52,8 +50,6 @@ func byUse(a, b engine.Container) int {
 	}
 	return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Index, b.Index), a.CreatedAt.Compare(b.CreatedAt))
 }
-
-func unitName(c engine.Container) string { return fmt.Sprintf("%s.%d", c.Process, c.Index) }
 
 type scaleInput struct {
 	OnApp

@@ -196,17 +196,11 @@ type LogLine struct {
 	Text   string    `json:"text"` // without the newline, at most 16 KiB
 }
 
-// Streams are what an attached command reads and writes. Stderr is unused with a terminal.
-type Streams struct {
-	Stdin  io.Reader // nil: none
-	Stdout io.Writer
-	Stderr io.Writer
-	TTY    bool
-	Resize <-chan Size // nil: never
-}
-
-// Size is a terminal's, in cells.
-type Size struct{ Width, Height uint16 }
+// Streams and Size are the vocabulary's, for those who speak of engines only.
+type (
+	Streams = landward.Streams
+	Size    = landward.Size
+)
 
 // Info describes an engine.
 type Info struct {

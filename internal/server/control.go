@@ -334,10 +334,27 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// units puts two halves of an engine together for the API.
+// units are an app's containers as the API knows them.
 type units struct {
-	engine.Engine
-	engine.Runner
+	engine engine.Engine
+	runner engine.Runner
+}
+
+func (u units) List(ctx context.Context, appID int64) ([]landward.Unit, error) {
+	boxes, err := u.engine.List(ctx, appID)
+	out := make([]landward.Unit, len(boxes))
+	for i, c := range boxes {
+		out[i] = landward.Unit{
+			ID: c.Unit, Process: c.Process, Index: c.Index, OneOff: c.Kind != engine.KindProcess, Release: c.Release,
+			State: string(c.State), ExitCode: c.ExitCode, OOMKilled: c.OOMKilled, Restarts: c.Restarts,
+			CreatedAt: c.CreatedAt, StartedAt: c.StartedAt,
+		}
+	}
+	return out, err
+}
+
+func (u units) Exec(ctx context.Context, id string, argv []string, s landward.Streams) (int, error) {
+	return u.runner.Exec(ctx, id, argv, s)
 }
 
 // checkouts reads commits for the pipeline.

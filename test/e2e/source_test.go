@@ -40,7 +40,7 @@ func TestExamples(t *testing.T) {
 	for _, tt := range []struct{ name, detected string }{
 		{"hello", "Dockerfile app detected: Dockerfile"},
 		{"go", "Go app detected: go.mod"},
-		{"node", "Node.js app detected: package.json"},
+		{"node", "Node app detected: package.json"},
 		{"python", "Python app detected"},
 		{"static", "detected"},
 		{"worker", "app detected"},

@@ -2,6 +2,7 @@ package buildkit_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -61,10 +62,17 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// untilLimited is a shell's loop that ends when the step's control group, of
+// either version, says value.
+func untilLimited(v1, v2, value string) string {
+	return fmt.Sprintf(`until [ "$(cat /sys/fs/cgroup/%s /sys/fs/cgroup/%s 2>/dev/null | cut -d" " -f1)" = "%s" ]; do sleep 0.02; done; `, v1, v2, value)
+}
+
 func TestMemoryLimit(t *testing.T) {
 	b := newBench(t, func(o *buildkit.Options) { o.Defaults.Memory = 64 << 20 })
+	b.req.Limits.Timeout = time.Minute
 	e := b.mustFail(t, map[string]string{
-		"Dockerfile": "FROM " + base + "\nRUN sleep 0.5; head -c 300M /dev/zero | tail >/dev/null\n",
+		"Dockerfile": "FROM " + base + "\nRUN " + untilLimited("memory/memory.limit_in_bytes", "memory.max", "67108864") + "head -c 300M /dev/zero | tail >/dev/null\n",
 	})
 	has(t, "message", e.Message, "exit code 137")
 	has(t, "hint", e.Hint, "64 MiB")
@@ -72,9 +80,9 @@ func TestMemoryLimit(t *testing.T) {
 
 func TestForkBombLimit(t *testing.T) {
 	b := newBench(t)
-	b.req.Limits.Pids = 64
+	b.req.Limits.Pids, b.req.Limits.Timeout = 64, time.Minute
 	_, out, err := b.build(t, map[string]string{
-		"Dockerfile": "FROM " + base + "\nRUN sleep 0.5; for i in $(seq 400); do sleep 30 & done; echo started; exit 9\n",
+		"Dockerfile": "FROM " + base + "\nRUN " + untilLimited("pids/pids.max", "pids.max", "64") + "for i in $(seq 400); do sleep 30 & done; echo started; exit 9\n",
 	})
 	e := landward.AsError(err)
 	if err == nil || !strings.Contains(e.Message, "failed with exit code") {
@@ -88,9 +96,9 @@ func TestForkBombLimit(t *testing.T) {
 
 func TestCPULimit(t *testing.T) {
 	b := newBench(t)
-	b.req.Limits.MilliCPU = 200
+	b.req.Limits.MilliCPU, b.req.Limits.Timeout = 200, time.Minute
 	_, out := b.mustBuild(t, map[string]string{
-		"Dockerfile": "FROM " + base + "\nRUN sleep 0.5; timeout 1 sh -c 'while :; do :; done'; cat /sys/fs/cgroup/cpu/cpu.stat /sys/fs/cgroup/cpu.stat 2>/dev/null || true\n",
+		"Dockerfile": "FROM " + base + "\nRUN " + untilLimited("cpu/cpu.cfs_quota_us", "cpu.max", "20000") + "timeout 1 sh -c 'while :; do :; done'; cat /sys/fs/cgroup/cpu/cpu.stat /sys/fs/cgroup/cpu.stat 2>/dev/null || true\n",
 	})
 	throttled := false
 	for _, l := range out.lines {

@@ -78,7 +78,7 @@ func TestDetect(t *testing.T) {
 			}
 			got := golden(t, plan)
 			if *update {
-				if err := os.WriteFile(base+".golden", []byte(got), 0o600); err != nil {
+				if err := os.WriteFile(base+".golden", []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}

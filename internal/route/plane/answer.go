@@ -95,6 +95,7 @@ func (x *exchange) readHead(n int) (total, end int, err error) {
 			x.in = larger
 		}
 		seen = n
+		x.p.giveWay()
 		m, err := x.up.conn.Read(x.in[n:])
 		n += m
 		if m > 0 {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,6 +91,7 @@ type Plane struct {
 	pool   sync.Pool // of *exchange
 	bodies sync.Pool // of *[]byte, bodyBuffer long
 
+	alone bool         // there is one processor only
 	epoch time.Time    // zero of now()
 	wall  atomic.Int64 // Unix nanoseconds at the epoch, kept in step with the host's clock
 
@@ -112,6 +114,7 @@ type Plane struct {
 func New(o Options) *Plane {
 	p := &Plane{
 		log: o.Log, access: o.Access, pages: o.Pages, limits: o.Limits.withDefaults(),
+		alone:    runtime.GOMAXPROCS(0) == 1,
 		epoch:    time.Now(),
 		targets:  make(map[string]*target),
 		stats:    make(map[int64]*Stats),
@@ -129,6 +132,16 @@ func New(o Options) *Plane {
 
 // now is the time since the epoch, which never jumps.
 func (p *Plane) now() int64 { return int64(time.Since(p.epoch)) }
+
+// giveWay lets the other connections go on before one waits for its peer. On
+// one processor the peer has often acted by then, and the read finds something
+// at once: a system call and a wake-up less. With more, Gosched would wake
+// others for nothing.
+func (p *Plane) giveWay() {
+	if p.alone {
+		runtime.Gosched()
+	}
+}
 
 // Run keeps the limits in time until ctx ends. Without it no timeout fires.
 func (p *Plane) Run(ctx context.Context) error {

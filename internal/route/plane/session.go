@@ -151,6 +151,7 @@ func (s *session) fill(now int64) error {
 	if s.w == 0 && s.p.closing.Load() {
 		return io.EOF
 	}
+	s.p.giveWay()
 	n, err := s.conn.Read(s.in[s.w:])
 	hit := s.cr.disarm()
 	if n > 0 {

@@ -165,8 +165,8 @@ const (
 type peeker struct {
 	raw   syscall.RawConn
 	look  func(fd uintptr)
+	fds   [1]unix.PollFd
 	found peeked
-	b     [1]byte
 }
 
 func (p *peeker) init(conn net.Conn) {
@@ -174,14 +174,15 @@ func (p *peeker) init(conn net.Conn) {
 		p.raw, _ = sc.SyscallConn() //nolint:errcheck // nil where it fails, and then peek finds nothing
 	}
 	p.look = func(fd uintptr) {
-		n, _, err := unix.Recvfrom(int(fd), p.b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		p.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP} //nolint:gosec // a descriptor fits
+		n, err := unix.Poll(p.fds[:], 0)
 		switch {
-		case n > 0:
-			p.found = peekData
-		case err == unix.EAGAIN || err == unix.EINTR:
+		case err == unix.EINTR || n == 0: //nolint:errorlint // package unix returns it as it is
 			p.found = peekNothing
-		default:
+		case err != nil || p.fds[0].Revents&^unix.POLLIN != 0:
 			p.found = peekEnd
+		default:
+			p.found = peekData
 		}
 	}
 }
