@@ -32,6 +32,8 @@ type Options struct {
 	// StartWithin bounds a release from its writing to its end, release
 	// command included.
 	StartWithin time.Duration
+	// KeepReleases is how many releases beside the current one keep their images.
+	KeepReleases int
 }
 
 // Deployer writes wishes. It is safe for concurrent use.
@@ -123,8 +125,36 @@ func (d *Deployer) Rollback(ctx context.Context, actor landward.Actor, appID int
 		return landward.Deployment{}, landward.Errorf(landward.CodeConflict, "the release command of v%d failed; it never was live", version).
 			WithHint("`landward releases` shows which were")
 	}
+	if err := d.checkKept(ctx, appID, old); err != nil {
+		return landward.Deployment{}, err
+	}
 	settings := old.Settings.Clone()
 	return d.change(ctx, actor, app, old, &settings, fmt.Sprintf("Roll back to v%d", version))
+}
+
+// checkKept refuses a release whose images were let go of.
+func (d *Deployer) checkKept(ctx context.Context, appID int64, old landward.Release) error {
+	versions, err := d.Store.KeptVersions(ctx, appID, d.KeepReleases)
+	if err != nil {
+		return err
+	}
+	kept := map[string]bool{}
+	for _, v := range versions {
+		rel, err := d.Store.Release(ctx, appID, v)
+		if err != nil {
+			return err
+		}
+		for _, s := range rel.Services {
+			kept[s.Image.ID] = true
+		}
+	}
+	for _, s := range old.Services {
+		if !kept[s.Image.ID] {
+			return landward.Errorf(landward.CodeConflict, "the image of %s is not kept any more", old.V()).
+				WithHint("the newest %d releases that were live keep theirs (keep-releases); push its commit again: %s", d.KeepReleases, old.Source.Short())
+		}
+	}
+	return nil
 }
 
 // before finds the newest release older than the current one that has been live.

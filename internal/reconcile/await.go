@@ -58,11 +58,7 @@ type trial struct {
 // run returns true when the unit is healthy, false when the plan must be made
 // anew, or after it has failed the deployment.
 func (t *trial) run(ctx context.Context) (bool, error) {
-	box, err := t.w.r.Engine.Inspect(ctx, t.unit.ID)
-	if err != nil {
-		return false, err
-	}
-	t.box = box
+	t.box = t.w.boxes[t.unit.ID]
 	rule := t.rule()
 	delay := firstProbe
 	inspected := t.w.r.Now()

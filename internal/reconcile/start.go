@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,25 +27,26 @@ func (w *worker) start(ctx context.Context, op Start) error {
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(startAtOnce)
+	var mu sync.Mutex
 	for _, u := range op.Units {
 		w.unretire(u.ID)
 		if op.Probation {
 			u.Restart = engine.RestartNever
-			if box, err := w.r.Engine.Inspect(ctx, u.ID); err == nil && box.Restart == engine.RestartAlways {
+			if w.boxes[u.ID].Restart == engine.RestartAlways {
 				u.Restart = engine.RestartAlways // it serves already and is taken over
 			}
 		}
 		group.Go(func() error {
 			box, err := w.r.Engine.Apply(gctx, u)
 			if err == nil {
+				mu.Lock()
+				w.boxes[box.Unit] = box
+				mu.Unlock()
 				w.r.output.follow([]engine.Container{box})
 				failpoint.Hit("reconcile.started")
 			}
 			return err
 		})
-	}
-	if op.Probation {
-		group.Go(func() error { return w.keepImages(gctx, cand.Release) })
 	}
 	err := group.Wait()
 	if err == nil || !op.Probation || ctx.Err() != nil {
@@ -73,13 +75,20 @@ func (w *worker) beginStarting(ctx context.Context, c Candidate) error {
 	return err
 }
 
-// keepImages tags the release's images, so that they stay as long as it does.
-func (w *worker) keepImages(ctx context.Context, rel landward.Release) error {
+// keepImages tags the current release's images, so that they stay as long as it
+// does. It comes last, when nobody waits; until then they have the name that
+// their build or upload gave them.
+func (w *worker) keepImages(ctx context.Context) error {
+	rel := w.last.Current
+	if rel == nil || w.kept == rel.Version {
+		return nil
+	}
 	for _, svc := range rel.Services {
 		if err := w.r.Images.Keep(ctx, svc.Image.ID, w.appID, w.last.App.Name, rel.Version, svc.Name); err != nil {
 			return err
 		}
 	}
+	w.kept = rel.Version
 	return nil
 }
 

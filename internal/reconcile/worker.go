@@ -22,6 +22,8 @@ type worker struct {
 	// Only run's goroutine uses these.
 	ready map[string]bool
 	last  Desired
+	boxes map[string]engine.Container // as last seen
+	kept  int                         // version whose images were tagged last
 
 	mu       sync.Mutex
 	retiring map[string]context.CancelFunc
@@ -93,7 +95,7 @@ func (w *worker) pass(ctx context.Context) (next time.Duration, done bool, err e
 		w.last = d
 		ops := Plan(d, o, w.r.Defaults, w.r.Domain)
 		if len(ops) == 0 {
-			return w.nextLook(d, o), false, nil
+			return w.nextLook(d, o), false, w.keepImages(ctx)
 		}
 		if err := w.do(ctx, ops); err != nil {
 			return 0, false, err
@@ -112,7 +114,11 @@ func (w *worker) look(ctx context.Context) (Desired, Observed, error) {
 		return d, Observed{}, w.whileBlind(ctx, d, err)
 	}
 	w.r.output.follow(containers)
-	w.forgetReady(containers)
+	w.boxes = make(map[string]engine.Container, len(containers))
+	for _, c := range containers {
+		w.boxes[c.Unit] = c
+	}
+	w.forgetReady()
 	ports, err := w.r.ports(ctx, containers)
 	if err != nil {
 		return d, Observed{}, err
@@ -140,13 +146,9 @@ func (w *worker) whileBlind(ctx context.Context, d Desired, blind error) error {
 }
 
 // forgetReady drops what is known about containers that have gone or ended.
-func (w *worker) forgetReady(containers []engine.Container) {
-	running := map[string]bool{}
-	for _, c := range containers {
-		running[c.Unit] = c.State == engine.Running
-	}
+func (w *worker) forgetReady() {
 	for id := range w.ready {
-		if !running[id] {
+		if w.boxes[id].State != engine.Running {
 			delete(w.ready, id)
 		}
 	}

@@ -122,7 +122,7 @@ func (c *Control) wire() {
 	cfg := c.cfg
 	c.deployer = deploy.New(deploy.Options{
 		Store: c.store, Logs: c.logs, Notify: c, Now: time.Now, Log: c.log.With("component", "deploy"),
-		Domain: cfg.Domain, StartWithin: cfg.ReleaseTimeout + cfg.DeployTimeout,
+		Domain: cfg.Domain, StartWithin: cfg.ReleaseTimeout + cfg.DeployTimeout, KeepReleases: cfg.KeepReleases,
 	})
 	c.reconciler = reconcile.New(reconcile.Options{
 		Store: c.store, Engine: c.parts.Engine, Runner: c.parts.Runner, Images: c.parts.Images, Edge: c.parts.Edge,

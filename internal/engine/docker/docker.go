@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -213,11 +212,3 @@ func (d *Docker) mine(labels ...string) client.Filters {
 }
 
 func label(key string, value any) string { return fmt.Sprintf("%s=%v", key, value) }
-
-// socket returns the path of Docker's socket, or "" where it is not local.
-func (d *Docker) socket() string {
-	if !d.local {
-		return ""
-	}
-	return filepath.Clean(strings.TrimPrefix(d.o.Host, "unix://"))
-}

@@ -6,6 +6,7 @@ package fake
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -40,7 +41,6 @@ type Engine struct {
 	remote     map[string]landward.Image
 	watchers   map[chan engine.Event]bool
 	failures   map[string][]error
-	serial     int
 	running    sync.WaitGroup
 }
 
@@ -168,11 +168,10 @@ func (e *Engine) ensure(u engine.Unit) (*container, error) {
 	if c != nil {
 		return c, nil
 	}
-	e.serial++
 	c = &container{
 		e: e, unit: u, out: newOutput(e.o.Now),
 		is: engine.Container{
-			Unit: u.ID, Engine: fmt.Sprintf("fake-%d", e.serial), AppID: u.AppID, App: u.App, Service: u.Service,
+			Unit: u.ID, Engine: "fake-" + rand.Text(), AppID: u.AppID, App: u.App, Service: u.Service,
 			Process: u.Process, Index: u.Index, Kind: u.Kind, Release: u.Release, Spec: u.Spec, Image: u.Image,
 			State: engine.Created, Restart: u.Restart, Addr: addr, CreatedAt: e.o.Now(),
 		},

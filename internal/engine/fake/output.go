@@ -36,8 +36,14 @@ func (o *output) add(stderr bool, text string) {
 			break
 		}
 	}
-	o.over = false
 	o.wake()
+}
+
+// begin makes those wait who follow.
+func (o *output) begin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = false
 }
 
 // end lets those go who follow.
@@ -68,13 +74,17 @@ type lineWriter struct {
 	o      *output
 	stderr bool
 
-	mu   sync.Mutex
-	rest []byte
+	mu     sync.Mutex
+	rest   []byte
+	closed bool
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.closed {
+		return len(p), nil
+	}
 	w.rest = append(w.rest, p...)
 	for {
 		line, rest, ok := bytes.Cut(w.rest, []byte("\n"))
@@ -86,14 +96,14 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// flush adds a last line without an end.
-func (w *lineWriter) flush() {
+// close adds a last line without an end. What is written later is lost.
+func (w *lineWriter) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.rest) > 0 {
 		w.o.add(w.stderr, string(w.rest))
-		w.rest = nil
 	}
+	w.rest, w.closed = nil, true
 }
 
 // Logs implements engine.Engine.

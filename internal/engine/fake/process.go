@@ -124,6 +124,8 @@ func (e *Engine) runOnce(ctx context.Context, c *container, l *life, s streams) 
 	p := c.process(c.unit.Command, s)
 	p.Term = l.term
 	stdout, stderr := c.out.writer(false), c.out.writer(true)
+	defer stderr.close()
+	defer stdout.close()
 	p.Stdout, p.Stderr = tee(stdout, s.out), tee(stderr, s.errOut)
 	p.Listen = func(a netip.AddrPort) {
 		e.mu.Lock()
@@ -134,8 +136,6 @@ func (e *Engine) runOnce(ctx context.Context, c *container, l *life, s streams) 
 	go func() { code <- program(ctx, p) }() // one that ignores its kill outlives its container
 	select {
 	case n := <-code:
-		stdout.flush()
-		stderr.flush()
 		return n
 	case <-ctx.Done():
 		return 137
@@ -160,6 +160,7 @@ func (e *Engine) started(c *container, l *life) context.Context {
 	c.is.State, c.is.StartedAt, c.is.FinishedAt = engine.Running, e.o.Now(), time.Time{}
 	c.is.ExitCode, c.is.OOMKilled = 0, false
 	l.killed, l.kill = context.WithCancel(context.Background())
+	c.out.begin()
 	e.tell(c, "start")
 	return l.killed
 }

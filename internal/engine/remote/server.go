@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
+	"time"
 
 	"landward/internal/build"
 	"landward/internal/engine"
@@ -106,11 +108,12 @@ func (h *handler) note(r *http.Request, err error) {
 	h.log.Error("engine call failed", "call", r.URL.Path, "err", err)
 }
 
-// sender writes the items of one stream. It is used from one goroutine.
+// sender writes the items of one stream.
 type sender struct {
 	h   *handler
 	w   http.ResponseWriter
 	r   *http.Request
+	mu  sync.Mutex
 	enc *json.Encoder
 }
 
@@ -121,6 +124,8 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request) *sender {
 
 // send writes one item at once.
 func (s *sender) send(v any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.enc.Encode(v); err != nil {
 		return err
 	}
@@ -135,6 +140,36 @@ func (s *sender) end(img *landward.Image, err error) {
 		last = item[none]{Error: toWire(err)}
 	}
 	_ = s.send(last)
+}
+
+// beat is how long a client of an upload may be gone before it is noticed.
+const beat = time.Second
+
+// whileHeard returns a context that ends when the client is gone, and what ends
+// the watch for that. The HTTP server looks for the client only once the body
+// was read to its end, and who builds may be waiting instead; so empty items
+// are sent until one does not arrive.
+func (s *sender) whileHeard() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(s.r.Context())
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		tick := time.NewTicker(beat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if s.send(item[none]{}) != nil {
+					cancel()
+				}
+			}
+		}
+	})
+	return ctx, func() {
+		cancel()
+		beating.Wait()
+	}
 }
 
 func (h *handler) watch(w http.ResponseWriter, r *http.Request) {
@@ -188,7 +223,9 @@ func (h *handler) pull(w http.ResponseWriter, r *http.Request) {
 func (h *handler) load(w http.ResponseWriter, r *http.Request) {
 	duplex(w)
 	out := h.stream(w, r)
-	img, err := h.s.Images.Load(r.Context(), r.Body)
+	ctx, stop := out.whileHeard()
+	img, err := h.s.Images.Load(ctx, r.Body)
+	stop()
 	out.end(&img, err)
 	drain(r.Body)
 }
@@ -205,9 +242,11 @@ func (h *handler) build(w http.ResponseWriter, r *http.Request) {
 	case h.s.Builder == nil:
 		out.end(nil, landward.Errorf(landward.CodeUnavailable, "this engine does not build"))
 	default:
-		img, err := h.s.Builder.Build(r.Context(), q, body, func(l build.Line) {
-			_ = out.send(buildItem{Item: &l})
+		ctx, stop := out.whileHeard()
+		img, err := h.s.Builder.Build(ctx, q, body, func(l build.Line) {
+			_ = out.send(buildItem{Item: &l}) // a client that is gone ends ctx
 		})
+		stop()
 		out.end(&img, err)
 	}
 	drain(body)

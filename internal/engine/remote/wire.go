@@ -74,7 +74,8 @@ type (
 	collectAnswer struct {
 		Freed int64 `json:"freed"`
 	}
-	// item is one line of a stream. The last one has End, or an Error.
+	// item is one line of a stream. The last one has End, or an Error. One with
+	// nothing in it only shows that the other side is there.
 	item[T any] struct {
 		Item  *T         `json:"item,omitempty"`
 		End   bool       `json:"end,omitempty"`

@@ -4,6 +4,7 @@
 package access
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -139,7 +140,7 @@ func (l *Log) flush(now time.Time) {
 		}
 		f.used = now
 		if err := f.write(lines, l.o.MaxSize); err != nil {
-			l.dropped.Add(1)
+			l.dropped.Add(uint64(bytes.Count(lines, []byte("\n"))))
 			l.o.Log.Error("write access log", "path", f.path, "err", err)
 			f.shut(l.o.Log)
 		}

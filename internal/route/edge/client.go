@@ -37,8 +37,9 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // PutTable puts a table into use. When it returns nil, every new request
 // follows it and a restarted edge will. The error says what is wrong with the
-// table (CodeInvalid, CodeConflict for an older generation) or that the edge
-// cannot be reached (CodeUnavailable).
+// table (CodeInvalid, CodeConflict for an older generation), that the edge
+// cannot be reached (CodeUnavailable), or that the table is in use but could
+// not be written to disk (CodeInternal): put it again.
 func (c *Client) PutTable(ctx context.Context, t route.Table) error {
 	return c.call(ctx, http.MethodPut, "/v1/table", t, nil)
 }

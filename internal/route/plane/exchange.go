@@ -84,7 +84,7 @@ func (x *exchange) begin(s *session) {
 func (x *exchange) serve(end int) {
 	s := x.s
 	if err := x.req.Parse(s.in[:end]); err != nil {
-		e := asRefusal(err)
+		e := refusalOf(err)
 		x.fault(route.Fault{Status: e.Status, Code: codeOf(e), Reason: e.Reason})
 		return
 	}
@@ -120,13 +120,6 @@ func (x *exchange) enter(s *site) {
 	x.site, x.stats = s, s.stats
 	x.entry.AppID = s.appID
 	x.stats.inflight.Add(1)
-}
-
-func asRefusal(err error) *wire.Error {
-	if e, ok := err.(*wire.Error); ok { //nolint:errorlint // package wire returns nothing else, unwrapped
-		return e
-	}
-	return &wire.Error{Status: http.StatusInternalServerError, Reason: err.Error()}
 }
 
 func codeOf(e *wire.Error) route.Code {

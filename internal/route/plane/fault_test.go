@@ -156,6 +156,24 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestPanic holds that a mistake of ours ends one connection and no more.
+func TestPanic(t *testing.T) {
+	down := app("shop")
+	down.State = route.StateDown
+	r := newRig(t, plane.Limits{}, down)
+	if got := r.raw(t, "GET / HTTP/1.1\r\nHost: shop.test\r\nAccept: panic\r\n\r\n"); got != "" {
+		t.Errorf("got %q", got)
+	}
+	if got := r.raw(t, "GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
+		t.Errorf("got %q", got)
+	}
+	for _, a := range r.Snapshot().Apps {
+		if a.InFlight != 0 {
+			t.Errorf("%d in flight", a.InFlight)
+		}
+	}
+}
+
 // TestFaultKeepsConnection holds that a fault does not end a connection that
 // is in order, even with a body behind the head.
 func TestFaultKeepsConnection(t *testing.T) {

@@ -165,6 +165,8 @@ func (x *exchange) send() (int, error) {
 	}
 	if err == nil && x.body != 0 && !inline {
 		x.startUpload()
+	} else if inline {
+		s.busy.Store(max(x.start, 1)) // nothing more to read from the client
 	}
 	return n, err
 }

@@ -116,6 +116,9 @@ type pages struct{}
 
 // Append appends the fault.
 func (pages) Append(dst []byte, f route.Fault, accept []byte) ([]byte, string) {
+	if string(accept) == "panic" {
+		panic("as asked")
+	}
 	return fmt.Appendf(dst, "%s|%s|%s|%s|%s", f.Code, f.State, f.App, f.Reason, accept), "text/plain"
 }
 

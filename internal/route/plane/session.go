@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync/atomic"
 
 	"landward/internal/route"
@@ -33,9 +34,10 @@ type session struct {
 
 	in     []byte // bytes read and not used yet are in[:w]
 	w      int
-	small  []byte // the first buffer, to go back to
-	began  int64  // when the request's first byte was there
-	served bool   // at least one request
+	small  []byte    // the first buffer, to go back to
+	began  int64     // when the request's first byte was there
+	served bool      // at least one request
+	x      *exchange // the request in progress
 
 	cr, cw, ur, uw guard // of client and upstream, reading and writing
 	busy           atomic.Int64
@@ -67,7 +69,31 @@ func newSession(p *Plane, conn net.Conn, scheme string) *session {
 func (s *session) serve() {
 	defer s.p.leave(s)
 	defer func() { _ = s.conn.Close() }()
+	defer func() {
+		// A mistake of ours on one connection must not end all others.
+		if v := recover(); v != nil {
+			s.p.log.Error("serve connection", "panic", v, "stack", string(debug.Stack()))
+			s.abandon()
+		}
+	}()
 	for s.request() {
+	}
+}
+
+// abandon counts out what a panic has left in progress.
+func (s *session) abandon() {
+	x := s.x
+	if x == nil {
+		return
+	}
+	if x.up != nil {
+		x.up.close()
+	}
+	if x.site != nil {
+		x.stats.inflight.Add(-1)
+	}
+	if x.target != nil {
+		x.target.exit()
 	}
 }
 
@@ -81,12 +107,13 @@ var (
 // request reads and answers one request and reports whether another may come.
 func (s *session) request() bool {
 	end, err := s.readHead()
-	var refusal *wire.Error
-	if err != nil && !errors.As(err, &refusal) {
+	refusal := refusalOf(err)
+	if err != nil && refusal == nil {
 		return false // closed, or idle for too long
 	}
 	x := s.p.pool.Get().(*exchange)
 	x.begin(s)
+	s.x = x
 	if refusal != nil {
 		code := route.CodeBadRequest
 		switch refusal {
@@ -100,17 +127,29 @@ func (s *session) request() bool {
 		x.serve(end)
 	}
 	if t := x.tunnel; t != nil {
+		s.x = nil
 		s.p.pool.Put(x) // a connection that lives for hours holds little
 		t.run()
 		return false
 	}
 	keep := x.end()
+	s.x = nil
 	s.p.pool.Put(x)
 	if !keep {
 		return false
 	}
 	s.busy.Store(stateIdle)
 	return true
+}
+
+// refusalOf returns the error of the grammar in err, or nil.
+func refusalOf(err error) *wire.Error {
+	if err == nil {
+		return nil
+	}
+	var e *wire.Error
+	errors.As(err, &e)
+	return e
 }
 
 // readHead fills the buffer until it holds a whole head and returns its length.

@@ -166,6 +166,7 @@ type peeker struct {
 	raw   syscall.RawConn
 	look  func(fd uintptr)
 	fds   [1]unix.PollFd
+	wait  unix.Timespec // none
 	found peeked
 }
 
@@ -175,7 +176,7 @@ func (p *peeker) init(conn net.Conn) {
 	}
 	p.look = func(fd uintptr) {
 		p.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP} //nolint:gosec // a descriptor fits
-		n, err := unix.Poll(p.fds[:], 0)
+		n, err := unix.Ppoll(p.fds[:], &p.wait, nil)
 		switch {
 		case err == unix.EINTR || n == 0: //nolint:errorlint // package unix returns it as it is
 			p.found = peekNothing

@@ -40,7 +40,6 @@ type half struct {
 	mask     bool   // dst is a server
 	frames   wire.Frames
 	bytes    int64
-	said     bool // our close frame has been sent
 }
 
 const (

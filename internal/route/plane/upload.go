@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,9 @@ type upload struct {
 	says route.Fault // what to tell the client for it
 }
 
+// errPanic means that sending failed for our own fault.
+var errPanic = errors.New("panic")
+
 // errTarget means that the target takes no more: its answer says why.
 var errTarget = errors.New("target stopped reading")
 
@@ -49,14 +53,11 @@ func (u *upload) run(have []byte) {
 	if len(have) > 0 {
 		u.moving.Store(true)
 	}
-	if x.req.Chunked() {
-		u.err = u.chunks(have)
-	} else {
-		u.err = u.length(have)
-	}
+	u.err = u.send(have)
 	switch {
 	case u.err == nil:
 		u.sent.Store(true)
+		x.s.busy.CompareAndSwap(stateOwn, max(x.start, 1)) // nothing more to read from the client
 		x.s.ur.at.CompareAndSwap(afterUpload, x.p.now()+x.site.answerWithin)
 	case errors.Is(u.err, errTarget):
 		x.s.ur.at.CompareAndSwap(afterUpload, x.p.now()+x.site.answerWithin)
@@ -66,6 +67,22 @@ func (u *upload) run(have []byte) {
 			_ = x.up.conn.SetReadDeadline(past)
 		}
 	}
+}
+
+// send sends the body, and turns a mistake of ours into an error: it must not
+// end all other connections.
+func (u *upload) send(have []byte) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			u.x.p.log.Error("send request body", "panic", v, "stack", string(debug.Stack()))
+			u.says = route.Fault{Status: http.StatusInternalServerError, Code: route.CodeInternal}
+			err = errPanic
+		}
+	}()
+	if u.x.req.Chunked() {
+		return u.chunks(have)
+	}
+	return u.length(have)
 }
 
 // length sends a body of known length.
@@ -101,7 +118,7 @@ func (u *upload) chunks(have []byte) error {
 		for len(have) > 0 && !dec.Done() {
 			data, n, err := dec.Next(have)
 			if err != nil {
-				return u.refuse(asRefusal(err))
+				return u.refuse(refusalOf(err))
 			}
 			u.in += int64(len(data))
 			out = wire.AppendChunk(out, data)
@@ -115,7 +132,7 @@ func (u *upload) chunks(have []byte) error {
 		if dec.Done() {
 			var err error
 			if out, err = dec.AppendTrailer(append(out, '0', '\r', '\n')); err != nil {
-				return u.refuse(asRefusal(err))
+				return u.refuse(refusalOf(err))
 			}
 			out = append(out, '\r', '\n')
 			u.last.Store(true)

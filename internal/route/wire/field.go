@@ -221,35 +221,10 @@ func (f *fields) token(tok []byte) {
 // say who the client is, because many servers make them the same variable.
 func kindOf(name []byte) Kind {
 	switch len(name) {
-	case 2:
-		if EqualFold(name, "te") {
-			return Hop
-		}
-	case 4:
-		switch {
-		case EqualFold(name, "host"):
-			return Host
-		case EqualFold(name, "date"):
-			return Date
-		}
-	case 5:
-		if EqualFold(name, "proxy") { // becomes HTTP_PROXY in a CGI environment
-			return Forwarding
-		}
-	case 6:
-		switch {
-		case EqualFold(name, "accept"):
-			return Accept
-		case EqualFold(name, "expect"):
-			return Expect
-		}
-	case 7:
-		if EqualFold(name, "upgrade") {
-			return Upgrade
-		}
+	case 2, 4, 5, 6, 7:
+		return shortKind(name)
 	case 9:
-		switch {
-		case sameName(name, "x-real-ip"), EqualFold(name, "forwarded"):
+		if sameName(name, "x-real-ip") || EqualFold(name, "forwarded") {
 			return Forwarding
 		}
 	case 10:
@@ -264,8 +239,11 @@ func kindOf(name []byte) Kind {
 			return RequestID
 		}
 	case 14:
-		if sameName(name, "content-length") {
+		switch {
+		case sameName(name, "content-length"):
 			return exact(name, "content-length", ContentLength)
+		case EqualFold(name, "http2-settings"):
+			return Hop
 		}
 	case 16:
 		if EqualFold(name, "proxy-connection") {
@@ -280,15 +258,28 @@ func kindOf(name []byte) Kind {
 			return Hop
 		}
 	}
-	return longKind(name)
+	if len(name) >= 11 && sameName(name[:11], "x-forwarded") {
+		return Forwarding
+	}
+	return Other
 }
 
-func longKind(name []byte) Kind {
+func shortKind(name []byte) Kind {
 	switch {
-	case len(name) >= 11 && sameName(name[:11], "x-forwarded"):
-		return Forwarding
-	case EqualFold(name, "http2-settings"):
+	case EqualFold(name, "host"):
+		return Host
+	case EqualFold(name, "date"):
+		return Date
+	case EqualFold(name, "accept"):
+		return Accept
+	case EqualFold(name, "expect"):
+		return Expect
+	case EqualFold(name, "upgrade"):
+		return Upgrade
+	case EqualFold(name, "te"):
 		return Hop
+	case EqualFold(name, "proxy"): // becomes HTTP_PROXY in a CGI environment
+		return Forwarding
 	}
 	return Other
 }

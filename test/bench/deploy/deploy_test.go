@@ -132,10 +132,9 @@ func TestDeploy(t *testing.T) {
 	}
 	settle(t, s)
 	for i := range rounds {
-		target, want := 1+i%2, "warmup"
-		if target == 2 {
-			want = "round0"
-		}
+		// The releases before the last: v1 is the warm-up, so round i is v(i+2).
+		target := rounds - i%2
+		want := fmt.Sprint("round", target-2)
 		begin := time.Now()
 		if _, err := s.Client.Rollback(context.Background(), "bench", target); err != nil {
 			t.Fatal(err)
