@@ -53,7 +53,9 @@ func TestSound(t *testing.T) {
 // Each spelling of each way out of a container that we know of is refused, and
 // the error names the field.
 func TestEscapes(t *testing.T) {
-	volume := func(m policy.Mount) func(*policy.Spec) { return func(s *policy.Spec) { s.Mounts = append(s.Mounts, m) } }
+	volume := func(m policy.Mount) func(*policy.Spec) {
+		return func(s *policy.Spec) { s.Mounts = append(s.Mounts, m) }
+	}
 	for _, c := range []struct {
 		name  string
 		field string

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
 
 	"landward/internal/build"
@@ -78,14 +77,13 @@ func RunEngine(ctx context.Context, cfg config.Config) error {
 		return err
 	}
 	defer func() { _ = eng.Close() }()
-	api, err := client.New(client.WithHost(cfg.Docker))
+	builder, err := buildkit.New(buildkit.Options{
+		Host: cfg.Docker, Dir: filepath.Join(cfg.Data, "cache", "context"), Instance: eng.instance,
+		Private: "landward/", Defaults: buildLimits(cfg), Now: time.Now, Log: log.With("component", "build"),
+	})
 	if err != nil {
 		return err
 	}
-	builder := buildkit.New(buildkit.Options{
-		Docker: api, Dir: filepath.Join(cfg.Data, "cache", "context"), Instance: eng.instance,
-		Private: "landward/" + eng.instance + "/", Defaults: buildLimits(cfg), Now: time.Now, Log: log.With("component", "build"),
-	})
 	l, err := remote.Listen(cfg.EngineSocket())
 	if err != nil {
 		return errors.Join(err, builder.Close())

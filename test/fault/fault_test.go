@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"landward/client"
@@ -203,5 +206,64 @@ func TestEdgeAlone(t *testing.T) {
 	s.Up()
 	if got := settled(t, s, "app"); got != "one" {
 		t.Errorf("%q serves", got)
+	}
+}
+
+// TestDockerRestart restarts the Docker Engine under everything: what served
+// serves again, at the same addresses, and deployments work.
+func TestDockerRestart(t *testing.T) {
+	s, repo := newApp(t)
+	restartDocker(t)
+	s.WantGet("app", "/", "one")
+	if got := settled(t, s, "app"); got != "one" {
+		t.Errorf("%q serves", got)
+	}
+	repo.Testapp("two", "")
+	repo.Push()
+	if got := settled(t, s, "app"); got != "two" {
+		t.Errorf("%q serves", got)
+	}
+}
+
+// TestReboot kills everything, Docker too, as a power cut does.
+func TestReboot(t *testing.T) {
+	s, repo := newApp(t)
+	s.KillAll()
+	restartDocker(t)
+	s.Up()
+	s.WantGet("app", "/", "one")
+	if got := settled(t, s, "app"); got != "one" {
+		t.Errorf("%q serves", got)
+	}
+	repo.Testapp("two", "")
+	repo.Push()
+	if got := settled(t, s, "app"); got != "two" {
+		t.Errorf("%q serves", got)
+	}
+}
+
+// restartDocker stops dockerd, containers and all, and starts it again by the
+// project's own set-up.
+func restartDocker(t *testing.T) {
+	t.Helper()
+	pid, err := os.ReadFile("/var/run/docker.pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(pid)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(n, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, "dockerd has ended or was started again", func() error {
+		if now, err := os.ReadFile("/var/run/docker.pid"); err == nil && string(now) == string(pid) && syscall.Kill(n, 0) == nil {
+			return fmt.Errorf("%d still runs", n)
+		}
+		return nil
+	})
+	if out, err := exec.Command(filepath.Join(harness.Root(), "scripts", "setup"), "run").CombinedOutput(); err != nil {
+		t.Fatalf("scripts/setup run: %v\n%s", err, out)
 	}
 }

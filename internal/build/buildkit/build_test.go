@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/moby/moby/client"
-
 	"landward/internal/build"
 	"landward/internal/build/buildkit"
 	"landward/internal/landward"
@@ -243,14 +241,7 @@ func TestWaitsForItsTurn(t *testing.T) {
 func TestReconnects(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "docker.sock")
 	p := startProxy(t, socket)
-	b := newBench(t, func(o *buildkit.Options) {
-		d, err := client.New(client.WithHost("unix://" + socket))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = d.Close() })
-		o.Docker = d
-	})
+	b := newBench(t, func(o *buildkit.Options) { o.Host = "unix://" + socket })
 	files := map[string]string{"Dockerfile": "FROM " + base + "\nCOPY Dockerfile /\n"}
 	b.mustBuild(t, files)
 	p.stop()

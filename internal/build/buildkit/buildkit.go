@@ -38,7 +38,8 @@ const pingTimeout = 10 * time.Second
 
 // Options are what a Builder needs.
 type Options struct {
-	Docker *client.Client
+	// Host is where Docker listens; empty: unix:///var/run/docker.sock.
+	Host string
 	// Dir holds a copy of each app's source between builds, so that only what
 	// changed is sent again. It is a cache: removing it costs time only.
 	Dir      string
@@ -53,8 +54,9 @@ type Options struct {
 
 // Builder implements build.Builder.
 type Builder struct {
-	opt   Options
-	locks keyedLock
+	opt    Options
+	docker *client.Client
+	locks  keyedLock
 
 	mu     sync.Mutex
 	client *bk.Client // nil until it is needed
@@ -64,20 +66,27 @@ type Builder struct {
 var _ build.Builder = (*Builder)(nil)
 
 // New returns a Builder. Nothing is opened until the first build.
-func New(opt Options) *Builder {
-	return &Builder{opt: opt}
+func New(opt Options) (*Builder, error) {
+	if opt.Host == "" {
+		opt.Host = client.DefaultDockerHost
+	}
+	docker, err := client.New(client.WithHost(opt.Host))
+	if err != nil {
+		return nil, fmt.Errorf("make docker client: %w", err)
+	}
+	return &Builder{opt: opt, docker: docker}, nil
 }
 
 // Close ends the connection to BuildKit. Builds must have ended.
 func (b *Builder) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.client == nil {
-		return nil
+	var err error
+	if b.client != nil {
+		err = b.client.Close()
+		b.client = nil
 	}
-	c := b.client
-	b.client = nil
-	return c.Close()
+	return errors.Join(err, b.docker.Close())
 }
 
 // Build implements build.Builder. Builds of the same app and service run one
@@ -185,7 +194,7 @@ func (b *Builder) solve(ctx context.Context, c *bk.Client, req build.Request, li
 
 // inspect asks Docker what was built.
 func (b *Builder) inspect(ctx context.Context, id, tag string) (landward.Image, error) {
-	res, err := b.opt.Docker.ImageInspect(ctx, tag)
+	res, err := b.docker.ImageInspect(ctx, tag)
 	if err != nil {
 		return landward.Image{}, fmt.Errorf("inspect image %s: %w", id, err)
 	}
@@ -214,18 +223,18 @@ func (b *Builder) connect(ctx context.Context) (c *bk.Client, root string, err e
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.root == "" {
-		info, err := b.opt.Docker.Info(ping, client.InfoOptions{})
+		info, err := b.docker.Info(ping, client.InfoOptions{})
 		if err != nil {
 			return nil, "", errDocker(err)
 		}
 		b.root = info.Info.DockerRootDir
-	} else if _, err := b.opt.Docker.Ping(ping, client.PingOptions{}); err != nil {
+	} else if _, err := b.docker.Ping(ping, client.PingOptions{}); err != nil {
 		return nil, "", errDocker(err)
 	}
 	if b.client != nil {
 		return b.client, b.root, nil
 	}
-	docker := b.opt.Docker
+	docker := b.docker
 	b.client, err = bk.New(ctx, "",
 		bk.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return docker.DialHijack(ctx, "/grpc", "h2c", nil)

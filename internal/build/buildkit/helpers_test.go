@@ -58,14 +58,18 @@ func newBench(t testing.TB, change ...func(*buildkit.Options)) *bench {
 	t.Helper()
 	d := docker(t)
 	opt := buildkit.Options{
-		Docker: d, Dir: t.TempDir(), Instance: "test-" + strings.ToLower(t.Name()), Private: "landward-build-test/",
+		Dir: t.TempDir(), Instance: "test-" + strings.ToLower(t.Name()), Private: "landward-build-test/",
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}
 	for _, c := range change {
 		c(&opt)
 	}
 	name, _, _ := strings.Cut(strings.ToLower(t.Name()), "/")
-	b := &bench{Builder: buildkit.New(opt), docker: d, opt: opt, req: build.Request{
+	builder, err := buildkit.New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{Builder: builder, docker: d, opt: opt, req: build.Request{
 		AppID: 7, App: "hello", Service: "app", CacheScope: scope, Tag: "landward-build-test/" + name + ":v1",
 		Plan:   landward.BuildPlan{Dockerfile: "Dockerfile"},
 		Labels: map[string]string{testLabel: scope},
