@@ -41,4 +41,5 @@ fmt: ## format the Go code
 
 bench: ## install what the benchmarks compare with, run them, print the table
 	@scripts/setup bench
-	go test -tags bench -count=1 -p 1 -v -timeout 60m ./test/bench/...
+	go run ./test/bench/proxy
+	go test -tags bench -count=1 -v -timeout 60m ./test/bench/deploy

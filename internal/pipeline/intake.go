@@ -34,7 +34,7 @@ func (p *Pipeline) OpenRepo(ctx context.Context, actor landward.Actor, name stri
 		return source.Repo{}, landward.NoApp(name)
 	case write && !auth.Can(actor, auth.AppDeploy, app.ID):
 		return source.Repo{}, landward.Errorf(landward.CodeForbidden, "you may read %s but not deploy it", name).
-			WithHint("ask its owner for the role deployer: landward access set %s %s deployer", name, actor.Name)
+			WithHint("ask its owner for the role deployer: landward access add %s deployer -a %s", actor.Name, name)
 	}
 	return p.repo(ctx, app)
 }

@@ -43,7 +43,7 @@ func RunEdge(ctx context.Context, cfg config.Config) error {
 		limits.MaxBody = -1
 	}
 	e := edge.New(edge.Options{
-		HTTP: cfg.HTTP, RoutesFile: cfg.RoutesFile(), Socket: cfg.EdgeSocket(), LogDir: cfg.LogsDir(),
+		HTTP: cfg.HTTP, RoutesFile: cfg.RoutesFile(), Socket: cfg.EdgeSocket(), LogDir: cfg.LogsDir(), Quiet: !cfg.AccessLog,
 		Log: newLog(cfg).With("process", "edge"), Limits: limits,
 	})
 	return e.Run(ctx)

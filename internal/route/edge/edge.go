@@ -26,6 +26,7 @@ type Options struct {
 	RoutesFile string // where the table is kept
 	Socket     string // control's way in, a unix socket
 	LogDir     string // of the access logs
+	Quiet      bool   // no access logs
 	Log        *slog.Logger
 	Limits     plane.Limits
 	Grace      time.Duration // for requests in progress at shutdown [10 s]
@@ -52,11 +53,20 @@ func New(o Options) *Edge {
 		o.Grace = 10 * time.Second
 	}
 	logs := access.New(access.Options{Dir: o.LogDir, Log: o.Log})
+	var sink plane.Sink = logs
+	if o.Quiet {
+		sink = quiet{}
+	}
 	return &Edge{
 		o: o, log: o.Log, logs: logs,
-		plane: plane.New(plane.Options{Log: o.Log, Access: logs, Pages: page.New(), Limits: o.Limits}),
+		plane: plane.New(plane.Options{Log: o.Log, Access: sink, Pages: page.New(), Limits: o.Limits}),
 	}
 }
+
+// quiet is where access log entries go that nobody wants.
+type quiet struct{}
+
+func (quiet) Access(*route.Entry) {}
 
 // Listen opens the listeners, so that an address in use is an error at once.
 func (e *Edge) Listen() error {

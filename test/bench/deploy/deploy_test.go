@@ -52,12 +52,12 @@ func row(what string, ours, theirs time.Duration, bar float64) {
 	if ratio > bar {
 		verdict = "OVER"
 	}
-	fmt.Printf("| %-44s | %8s | %8s | %5.2f | %5.2f | %-4s |\n", what,
+	fmt.Printf("| %-50s | %8s | %8s | %5.2f | %5.2f | %-4s |\n", what,
 		ours.Round(time.Millisecond), theirs.Round(time.Millisecond), ratio, bar, verdict)
 }
 
 func head() {
-	fmt.Printf("| %-44s | %8s | %8s | %5s | %5s |      |\n", "what (medians)", "landward", "by hand", "ratio", "bar")
+	fmt.Printf("| %-50s | %8s | %8s | %5s | %5s |      |\n", "what (medians)", "landward", "by hand", "ratio", "bar")
 	fmt.Println("|---|---|---|---|---|---|")
 }
 
@@ -257,7 +257,26 @@ func TestManyApps(t *testing.T) {
 		}
 		return median(ds)
 	}
-	one := deploys("one")
+	swaps := func(name string) time.Duration {
+		var ds []time.Duration
+		for i := range rounds {
+			before := fmt.Sprint(name, "before", i)
+			repo.Testapp(before, "")
+			repo.Push()
+			settle(t, s)
+			repo.Testapp(fmt.Sprint(name, "after", i), "")
+			repo.Push()
+			begin := time.Now()
+			if _, err := s.Client.Rollback(context.Background(), "bench", 0); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "http://"+s.HTTP+"/", "bench.localhost", before)
+			ds = append(ds, time.Since(begin))
+			settle(t, s)
+		}
+		return median(ds)
+	}
+	one, oneSwap := deploys("one"), swaps("one")
 	dir := t.TempDir()
 	harness.Docker(t, "build", "-q", "-t", "landward-bench/many", repo.Dir)
 	t.Cleanup(func() { harness.Docker(t, "rmi", "-f", "landward-bench/many") })
@@ -267,8 +286,9 @@ func TestManyApps(t *testing.T) {
 		s.CLI("apps", "create", app)
 		s.CLI("deploy", "-a", app, "--image-archive", filepath.Join(dir, "many.tar"))
 	}
-	many := deploys("many")
+	many, manySwap := deploys("many"), swaps("many")
 	head()
 	row("git push with 100 apps, against 1 app", many, one, 1.2)
+	row("warm rollback (a route swap), 100 apps against 1", manySwap, oneSwap, 1.2)
 	memory(t, s)
 }
