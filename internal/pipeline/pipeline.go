@@ -298,9 +298,7 @@ func (p *Pipeline) detect(f *os.File) (landward.Plan, error) {
 
 // run is the one that an app may have at a time.
 type run struct {
-	deployment int64
-	cancel     context.CancelCauseFunc
-	wake       chan struct{}
+	wake chan struct{}
 }
 
 var errEnded = errors.New("the deployment has ended")

@@ -82,7 +82,7 @@ func (w *worker) watchPhase(ctx context.Context, c Candidate, u engine.Unit, box
 			d, err := w.r.Store.Deployment(ctx, c.Deployment.ID)
 			if err != nil || d.State.Ended() {
 				cancel()
-				_ = <-ended // it was told to
+				<-ended //nolint:errcheck // it ends because it was told to
 				return err
 			}
 		}

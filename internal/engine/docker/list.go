@@ -156,7 +156,7 @@ func (d *Docker) Watch(ctx context.Context) (<-chan engine.Event, error) {
 		defer cancel()
 		for {
 			select {
-			case <-res.Err:
+			case <-res.Err: //nolint:errcheck // the caller looks again either way
 				return
 			case m := <-res.Messages:
 				select {

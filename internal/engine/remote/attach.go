@@ -180,7 +180,7 @@ func (c *Client) attach(ctx context.Context, q attachRequest, s engine.Streams, 
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // the conversation is over
 	out := &frameWriter{w: conn}
 	request, err := json.Marshal(q)
 	if err != nil {
@@ -227,11 +227,11 @@ func (c *Client) upgrade(ctx context.Context) (*net.UnixConn, *bufio.Reader, err
 		return nil, nil, c.failure(ctx, err)
 	}
 	conn := plain.(*net.UnixConn)
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { conn.Close() }) //nolint:errcheck // it only wakes the reader
 	defer stop()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://engine/v1/attach", http.NoBody)
 	if err != nil {
-		conn.Close()
+		conn.Close() //nolint:errcheck // the first error says it all
 		return nil, nil, lost(err)
 	}
 	req.Header.Set("Connection", "Upgrade")
@@ -248,7 +248,7 @@ func (c *Client) upgrade(ctx context.Context) (*net.UnixConn, *bufio.Reader, err
 		}
 	}
 	if err != nil {
-		conn.Close()
+		conn.Close() //nolint:errcheck // the first error says it all
 		return nil, nil, c.failure(ctx, err)
 	}
 	return conn, in, nil

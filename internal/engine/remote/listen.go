@@ -25,7 +25,7 @@ func Listen(path string) (net.Listener, error) {
 	}
 	// Who connects before this is checked like everybody.
 	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
+		l.Close() //nolint:errcheck // the first error says it all
 		return nil, fmt.Errorf("protect engine socket: %w", err)
 	}
 	return &listener{UnixListener: l, allowed: allowedUser}, nil
@@ -72,7 +72,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if uid, err := peer(c); err == nil && l.allowed(uid) {
 			return c, nil
 		}
-		c.Close()
+		c.Close() //nolint:errcheck // a stranger hears nothing
 	}
 }
 
