@@ -30,6 +30,8 @@ import (
 // Images is what the pipeline asks of the engine.
 type Images interface {
 	Pull(ctx context.Context, ref string, out func(line string)) (landward.Image, error)
+	// Image returns an image that the engine has already.
+	Image(ctx context.Context, ref string) (landward.Image, error)
 	Load(ctx context.Context, r io.Reader) (landward.Image, error)
 }
 

@@ -192,10 +192,25 @@ func (p *Pipeline) image(ctx context.Context, d landward.Deployment, s landward.
 		defer f.Close() //nolint:errcheck // only read
 		return p.Images.Load(ctx, f)
 	case s.Build == nil:
-		out.Step("Pulling %s", s.Image)
-		return p.Images.Pull(ctx, s.Image, func(line string) { out.Info("%s", line) })
+		return p.pull(ctx, s.Image, out)
 	}
 	return p.buildOne(ctx, d, s, out)
+}
+
+// pull fetches an image. Where that fails and this host has one of that name,
+// it is taken: as a build would, and as people without a registry expect.
+func (p *Pipeline) pull(ctx context.Context, ref string, out *logs.Output) (landward.Image, error) {
+	out.Step("Pulling %s", ref)
+	img, err := p.Images.Pull(ctx, ref, func(line string) { out.Info("%s", line) })
+	if err == nil || ctx.Err() != nil {
+		return img, err
+	}
+	local, localErr := p.Images.Image(ctx, ref)
+	if localErr != nil {
+		return img, err
+	}
+	out.Warn("It could not be pulled (%s); the copy on this host is used.", landward.AsError(err).Message)
+	return local, nil
 }
 
 func (p *Pipeline) buildOne(ctx context.Context, d landward.Deployment, s landward.ServicePlan, out *logs.Output) (landward.Image, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,7 +74,11 @@ func (c *Control) checkEngine(ctx context.Context) []client.Check {
 	}
 	checks := []client.Check{ok("docker", "%s %s (API %s)", info.Name, info.Version, info.APIVersion)}
 	for _, w := range info.Warnings {
-		checks = append(checks, bad("warn", "docker", w, "update the packages docker.io, containerd and runc"))
+		hint := "" // the others say what to do themselves
+		if strings.HasPrefix(w, "runc") {
+			hint = "apt-get update && apt-get install --only-upgrade docker.io containerd runc"
+		}
+		checks = append(checks, bad("warn", "docker", w, hint))
 	}
 	if info.Firewall == "ok" {
 		checks = append(checks, ok("firewall", "apps are fenced off from the host and from private networks"))

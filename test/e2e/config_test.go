@@ -88,6 +88,14 @@ func TestImages(t *testing.T) {
 	s.CLI("apps", "create", "img")
 	want(t, s.CLI("deploy", "-a", "img", "--image-archive", dir+"/image.tar"), "-----> Loading image", "=====> Deployed img v1")
 	s.WantGet("img", "/", "none")
+	s.CLI("apps", "create", "byref")
+	want(t, s.CLI("deploy", "-a", "byref", "--image", "landward-test/by-hand:1"), "-----> Pulling landward-test/by-hand:1",
+		"the copy on this host is used", "=====> Deployed byref v1")
+	s.WantGet("byref", "/", "none")
+	if out, err := s.TryCLI(nil, "deploy", "-a", "byref", "--image", "landward-test/no-such:1"); err == nil || !strings.Contains(out, "landward-test/no-such:1") {
+		t.Errorf("an image that is nowhere: %v\n%s", err, out)
+	}
+	s.WantGet("byref", "/", "none")
 }
 
 // imageContext makes a folder with the test app and its Dockerfile.

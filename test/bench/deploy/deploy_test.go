@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"landward/test/harness"
 )
 
@@ -228,6 +230,7 @@ func TestZeroDowntime(t *testing.T) {
 			}
 		})
 	}
+	users.Go(func() { socket(ctx, t, s, &asked, &failed) })
 	for i := range 20 {
 		repo.Testapp(fmt.Sprint("v", i+1), "")
 		repo.Push()
@@ -237,6 +240,37 @@ func TestZeroDowntime(t *testing.T) {
 	fmt.Printf("20 deployments under load: %d requests, %d failed\n", asked.Load(), failed.Load())
 	if failed.Load() > 0 {
 		t.Errorf("%d of %d requests failed", failed.Load(), asked.Load())
+	}
+}
+
+// socket talks over a WebSocket and dials again when it is closed as a server
+// that goes away should close it (RFC 6455 section 7.4.1); any other end is a
+// failure.
+func socket(ctx context.Context, t *testing.T, s *harness.Server, asked, failed *atomic.Int64) {
+	for ctx.Err() == nil {
+		asked.Add(1)
+		conn, resp, err := websocket.Dial(ctx, "ws://"+s.HTTP+"/ws", &websocket.DialOptions{Host: "load.localhost"})
+		if err != nil {
+			if ctx.Err() == nil {
+				failed.Add(1)
+				t.Log("websocket:", err)
+			}
+			continue
+		}
+		if resp.Body != nil {
+			_ = resp.Body.Close()
+		}
+		for err == nil {
+			if err = conn.Write(ctx, websocket.MessageText, []byte("ping")); err == nil {
+				_, _, err = conn.Read(ctx)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if code := websocket.CloseStatus(err); code != websocket.StatusGoingAway && ctx.Err() == nil {
+			failed.Add(1)
+			t.Log("websocket:", code, err)
+		}
+		_ = conn.CloseNow()
 	}
 }
 
