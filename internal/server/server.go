@@ -20,6 +20,7 @@ import (
 	"landward/internal/engine"
 	"landward/internal/engine/docker"
 	"landward/internal/engine/remote"
+	"landward/internal/reconcile"
 	"landward/internal/route/edge"
 	"landward/internal/route/plane"
 )
@@ -57,7 +58,7 @@ func RunControl(ctx context.Context, cfg config.Config) error {
 	edgeClient := edge.NewClient(cfg.EdgeSocket())
 	defer edgeClient.Close()
 	c, err := NewControl(ctx, cfg, Parts{
-		Engine: eng, Runner: eng, Images: eng, Builder: eng, Edge: edgeOf{edgeClient},
+		Engine: eng, Runner: eng, Images: eng, Builder: eng, Edge: EdgeOf(edgeClient),
 	}, newLog(cfg).With("process", "control"))
 	if err != nil {
 		return err
@@ -195,7 +196,9 @@ func removeData(cfg config.Config) error {
 	return errors.Join(errs...)
 }
 
-// edgeOf is the edge as the reconciler knows it.
+// EdgeOf returns the edge behind a client as the reconciler knows it.
+func EdgeOf(c *edge.Client) reconcile.Edge { return edgeOf{c} }
+
 type edgeOf struct{ *edge.Client }
 
 func (e edgeOf) Drain(ctx context.Context, units []string, limit time.Duration) error {

@@ -3,8 +3,8 @@ package docker
 import (
 	"context"
 	"errors"
-	"os"
 	"fmt"
+	"os"
 	"strconv"
 	"time"
 
