@@ -96,7 +96,7 @@ func (w *worker) keepImages(ctx context.Context) error {
 // next deployment does not wait for the last one's slowest request.
 func (w *worker) retire(ctx context.Context, boxes []engine.Container) {
 	for _, c := range boxes {
-		ctx, cancel := context.WithCancel(ctx)
+		drain, cancel := context.WithCancel(ctx)
 		gone := make(chan struct{})
 		w.mu.Lock()
 		w.retiring[c.Unit], w.gone[c.Unit] = cancel, gone
@@ -111,7 +111,7 @@ func (w *worker) retire(ctx context.Context, boxes []engine.Container) {
 				close(gone)
 				w.poke()
 			}()
-			if err := w.retireOne(ctx, c); err != nil && ctx.Err() == nil {
+			if err := w.retireOne(ctx, drain, c); err != nil && ctx.Err() == nil {
 				w.log.Warn("unit not retired", "unit", c.Unit, "error", err)
 				pause(ctx, time.Second) // it is planned again
 			}
@@ -120,14 +120,16 @@ func (w *worker) retire(ctx context.Context, boxes []engine.Container) {
 	}
 }
 
-func (w *worker) retireOne(ctx context.Context, c engine.Container) error {
+// retireOne drains the unit while drain lasts, and then removes it. From then
+// on there is no way back: who wants the unit again waits for its end.
+func (w *worker) retireOne(ctx, drain context.Context, c engine.Container) error {
 	if c.Process == landward.WebProcess && c.State == engine.Running {
-		if err := w.r.Edge.Drain(ctx, []string{c.Unit}, w.r.DrainLimit); err != nil {
+		if err := w.r.Edge.Drain(drain, []string{c.Unit}, w.r.DrainLimit); err != nil {
 			w.log.Warn("unit not drained", "unit", c.Unit, "error", err)
 		}
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if drain.Err() != nil {
+		return nil // wanted again
 	}
 	failpoint.Hit("reconcile.retiring")
 	if err := w.r.Engine.Remove(ctx, c.Unit, w.stopTimeout(c)); err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"landward/client"
+	"landward/internal/engine"
 	"landward/internal/landward"
 	"landward/internal/servertest"
 )
@@ -177,6 +178,14 @@ func TestEngineTroubles(t *testing.T) {
 		t.Errorf("an engine that came back: %s %+v", end.State, end.Failure)
 	}
 	s.WantPage("shop", "two")
+	s.Eventually("all that comes after going live is done", func() error {
+		for _, c := range s.Units(0) {
+			if c.Restart != engine.RestartAlways {
+				return fmt.Errorf("%s is restarted by nobody", c.Unit)
+			}
+		}
+		return units(s, 1)
+	})
 	s.Engine.BreakWatches()
 	s.Engine.FailNext("Apply", landward.Errorf(landward.CodePolicy, "the container may not be privileged"))
 	d = set(t, s, "shop", "SAY", "three")
@@ -237,6 +246,33 @@ func TestConcurrentChanges(t *testing.T) {
 	}
 	if len(vars) != n+1 {
 		t.Errorf("%d variables, want %d", len(vars), n+1)
+	}
+	s.Eventually("one unit", func() error { return units(s, 1) })
+}
+
+// TestWantedAgain rolls back to a release whose unit is being stopped at that
+// moment.
+func TestWantedAgain(t *testing.T) {
+	s := servertest.Start(t, "--warm", "0s")
+	if _, err := s.Client.CreateApp(t.Context(), "shop"); err != nil {
+		t.Fatal(err)
+	}
+	set(t, s, "shop", "STOPS_IN", "700ms")
+	set(t, s, "shop", "SAY", "one")
+	deploy(t, s, "shop", "# shop", "live")
+	s.WantPage("shop", "one")
+	for i, say := range []string{"two", "three", "four"} {
+		d := set(t, s, "shop", "SAY", say)
+		s.Ended("shop", d.Number)
+		s.WantPage("shop", say)
+		back, err := s.Client.Rollback(t.Context(), "shop", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end := s.Ended("shop", back.Number); end.State != "live" {
+			t.Fatalf("round %d: %s %+v", i, end.State, end.Failure)
+		}
+		s.WantPage("shop", "one")
 	}
 	s.Eventually("one unit", func() error { return units(s, 1) })
 }

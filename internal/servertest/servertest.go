@@ -142,6 +142,18 @@ func wait(ctx context.Context, p fake.Process) int {
 	select {
 	case <-p.Term:
 	case <-ctx.Done():
+		return 0
+	}
+	// How long it takes to stop, at most until it is killed.
+	slow, err := time.ParseDuration(p.Unit.Env["STOPS_IN"])
+	if err != nil {
+		return 0
+	}
+	t := time.NewTimer(slow)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 	return 0
 }

@@ -150,8 +150,14 @@ func (d *Docker) create(ctx context.Context, o order) (made, error) {
 		return made{}, explain("list containers", err)
 	}
 	for _, c := range list.Items {
-		if c.Labels[labelUnit] == u.ID {
+		if c.Labels[labelUnit] != u.ID {
+			continue
+		}
+		if c.State != container.StateRemoving && c.State != container.StateDead {
 			return d.adopt(ctx, o, img, net, c)
+		}
+		if err := d.removeContainer(ctx, c.ID); err != nil {
+			return made{}, err
 		}
 	}
 	addr, err := freeAddress(net.subnet, takenAddresses(list.Items), o.avoid)

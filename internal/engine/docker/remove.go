@@ -10,6 +10,8 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
+
+	"landward/internal/landward"
 )
 
 // Remove implements engine.Engine. The stop signal is SIGTERM, or the one that
@@ -47,10 +49,41 @@ func (d *Docker) stop(ctx context.Context, container string, grace time.Duration
 // removeContainer kills and removes a container with its anonymous volumes.
 func (d *Docker) removeContainer(ctx context.Context, container string) error {
 	_, err := d.api.ContainerRemove(ctx, container, client.ContainerRemoveOptions{RemoveVolumes: true, Force: true})
-	if err != nil && !cerrdefs.IsNotFound(err) && !isBeingRemoved(err) {
+	switch {
+	case isBeingRemoved(err):
+		return d.awaitGone(ctx, container)
+	case err != nil && !cerrdefs.IsNotFound(err):
 		return explain("remove container", err)
 	}
 	return nil
+}
+
+// goneWithin and goneEvery are how long and how often a removal that somebody
+// else began is waited for.
+const (
+	goneWithin = 20 * time.Second
+	goneEvery  = 20 * time.Millisecond
+)
+
+// awaitGone waits for the end of a removal that has begun already: until then
+// the container can neither be started nor its name be used again.
+func (d *Docker) awaitGone(ctx context.Context, container string) error {
+	ctx, cancel := context.WithTimeout(ctx, goneWithin)
+	defer cancel()
+	tick := time.NewTicker(goneEvery)
+	defer tick.Stop()
+	for {
+		_, err := d.api.ContainerInspect(ctx, container, client.ContainerInspectOptions{})
+		if cerrdefs.IsNotFound(err) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return landward.Errorf(landward.CodeUnavailable, "Docker does not finish removing a container").
+				WithHint("restart Docker if it stays so: systemctl restart docker")
+		case <-tick.C:
+		}
+	}
 }
 
 // RemoveApp implements engine.Engine.
