@@ -125,7 +125,37 @@ func (d *Docker) discard(ctx context.Context, id string) {
 }
 
 // create makes the unit's container, or finds it and sets its restart rule.
+//
+// A name that is taken by a container that cannot be seen is one that Docker
+// just makes or unmakes for an engine of ours that was killed: it is waited for.
 func (d *Docker) create(ctx context.Context, o order) (made, error) {
+	tick := time.NewTicker(goneEvery)
+	defer tick.Stop()
+	limit := time.NewTimer(goneWithin)
+	defer limit.Stop()
+	for {
+		m, err := d.createOnce(ctx, o)
+		if landward.CodeOf(err) != landward.CodeConflict || d.isStranger(ctx, d.names.container(o.ID)) {
+			return m, err
+		}
+		select {
+		case <-ctx.Done():
+			return m, err
+		case <-limit.C:
+			return m, err
+		case <-tick.C:
+		}
+	}
+}
+
+// isStranger reports whether a container of that name can be seen and is not
+// ours.
+func (d *Docker) isStranger(ctx context.Context, name string) bool {
+	c, err := d.api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+	return err == nil && (c.Container.Config == nil || c.Container.Config.Labels[labelInstance] != d.o.Instance)
+}
+
+func (d *Docker) createOnce(ctx context.Context, o order) (made, error) {
 	u := o.Unit
 	if err := u.Check(); err != nil {
 		return made{}, err

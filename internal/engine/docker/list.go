@@ -34,14 +34,26 @@ func (d *Docker) List(ctx context.Context, appID int64) ([]engine.Container, err
 		if err != nil {
 			return nil, explain("inspect container", err)
 		}
-		out = append(out, fromInspect(c.Container))
+		if !isGoing(c.Container) {
+			out = append(out, fromInspect(c.Container))
+		}
 	}
 	return out, nil
+}
+
+// isGoing reports a container that Docker is removing: it neither runs nor
+// will, and how it ended says nothing about its program. To the contract it is
+// gone; Apply and Remove wait for its end.
+func isGoing(c container.InspectResponse) bool {
+	return c.State.Status == container.StateRemoving || c.State.Status == container.StateDead
 }
 
 // Inspect implements engine.Engine.
 func (d *Docker) Inspect(ctx context.Context, id string) (engine.Container, error) {
 	c, err := d.find(ctx, id)
+	if err == nil && isGoing(c) {
+		err = notFound(id)
+	}
 	if err != nil {
 		return engine.Container{}, err
 	}
@@ -115,8 +127,7 @@ func fromInspect(c container.InspectResponse) engine.Container {
 	return out
 }
 
-// stateOf maps Docker's states. A paused container still has its processes; a
-// dead one, or one half removed, will not run again.
+// stateOf maps Docker's states. A paused container still has its processes.
 func stateOf(s container.ContainerState) engine.ContainerState {
 	switch s {
 	case container.StateCreated:
