@@ -4,17 +4,18 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"landward/internal/auth"
 	"landward/internal/store"
 )
 
 // bootstrap makes the one-time token of the first administrator while there is
-// no user, and prints its link. There is no default password, and whoever
+// none, and prints its link. There is no default password, and whoever
 // comes first over the network gets nothing.
 func (c *Control) bootstrap(ctx context.Context) error {
-	n, err := c.store.UserCount(ctx)
-	if err != nil || n > 0 {
+	users, err := c.store.Users(ctx)
+	if err != nil || slices.ContainsFunc(users, func(u store.User) bool { return u.Admin }) {
 		return err
 	}
 	// The stored hash cannot be printed again, so each start makes a new one
