@@ -18,8 +18,16 @@ import (
 // by its due time before it starts, so that no restart and no step of the clock runs it twice.
 type scheduler struct {
 	r       *Reconciler
+	jobs    map[int64]jobs // by app; only run's goroutine uses it
 	mu      sync.Mutex
 	running map[string]map[int64]context.CancelFunc // "app/name" → run → stop
+}
+
+// jobs are what a version schedules. Versions never change, so they are read
+// once.
+type jobs struct {
+	version int
+	cron    []landward.Cron
 }
 
 // cronTimeout bounds one run of a job.
@@ -27,6 +35,7 @@ const cronTimeout = 6 * time.Hour
 
 func (s *scheduler) run(ctx context.Context) error {
 	s.running = map[string]map[int64]context.CancelFunc{}
+	s.jobs = map[int64]jobs{}
 	s.forgetLost(ctx)
 	group, gctx := errgroup.WithContext(ctx)
 	last := s.r.Now()
@@ -79,12 +88,17 @@ func cronUnit(appID, run int64) string { return fmt.Sprintf("a%d-cron-%d", appID
 // due starts the jobs of one app whose time came in (last, now]. Only the
 // newest due time of a job counts: a host that slept does not catch up.
 func (s *scheduler) due(ctx context.Context, group *errgroup.Group, app landward.App, last, now time.Time) {
-	rel, err := s.r.Store.Release(ctx, app.ID, app.Current)
-	if err != nil {
-		s.r.Log.Warn("cron", "app", app.Name, "error", err)
-		return
+	known, ok := s.jobs[app.ID]
+	if !ok || known.version != app.Current {
+		rel, err := s.r.Store.Release(ctx, app.ID, app.Current)
+		if err != nil {
+			s.r.Log.Warn("cron", "app", app.Name, "error", err)
+			return
+		}
+		known = jobs{version: app.Current, cron: rel.Cron}
+		s.jobs[app.ID] = known
 	}
-	for _, job := range rel.Cron {
+	for _, job := range known.cron {
 		schedule, err := cron.ParseStandard(job.Schedule)
 		if err != nil {
 			continue // refused when the release was planned
@@ -94,12 +108,17 @@ func (s *scheduler) due(ctx context.Context, group *errgroup.Group, app landward
 			at = t
 		}
 		if !at.IsZero() {
-			s.launch(ctx, group, app, rel, job, at)
+			s.launch(ctx, group, app, job, at)
 		}
 	}
 }
 
-func (s *scheduler) launch(ctx context.Context, group *errgroup.Group, app landward.App, rel landward.Release, job landward.Cron, at time.Time) {
+func (s *scheduler) launch(ctx context.Context, group *errgroup.Group, app landward.App, job landward.Cron, at time.Time) {
+	rel, err := s.r.Store.Release(ctx, app.ID, app.Current)
+	if err != nil {
+		s.r.Log.Warn("cron", "app", app.Name, "error", err)
+		return
+	}
 	key := fmt.Sprintf("%d/%s", app.ID, job.Name)
 	s.mu.Lock()
 	before := s.running[key]

@@ -78,7 +78,7 @@ func New(o Options) *Reconciler {
 // How often the world is looked at though nothing has happened, and how long
 // to wait after the engine's event stream broke.
 const (
-	resyncEvery = 30 * time.Second
+	resyncEvery = 2 * time.Minute
 	watchRetry  = time.Second
 )
 
