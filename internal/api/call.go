@@ -87,7 +87,7 @@ func (a *API) route(w *recorder, r *http.Request, c *call) {
 func (a *API) finish(w *recorder, r *http.Request, c *call, start time.Time, panicked any) {
 	attrs := []slog.Attr{
 		slog.String("request_id", c.id), slog.String("method", r.Method), slog.String("route", r.Pattern),
-		slog.String("address", c.address.String()), slog.String("actor", c.actor.Name), slog.String("app", c.app.Name),
+		slog.String("address", shownAddress(c.address)), slog.String("actor", c.actor.Name), slog.String("app", c.app.Name),
 		slog.Duration("duration", a.Now().Sub(start)),
 	}
 	if err, ok := panicked.(error); ok && errors.Is(err, http.ErrAbortHandler) {
@@ -158,3 +158,11 @@ type discard struct{ header http.Header }
 func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d discard) WriteHeader(int)             {}
+
+// shownAddress is an address for the log; over a unix socket there is none.
+func shownAddress(a netip.Addr) string {
+	if !a.IsValid() {
+		return "local"
+	}
+	return a.String()
+}

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -130,6 +132,11 @@ func (c *call) validation(e *huma.ErrorModel) *client.Error {
 			out.Errors = append(out.Errors, client.FieldError{Field: field(d.Location), Message: landward.Printable(d.Message)})
 		}
 	}
+	// The checker walks a map: without an order of ours the same request would
+	// get its answer in another one each time. What is missing comes first.
+	slices.SortStableFunc(out.Errors, func(a, b client.FieldError) int {
+		return cmp.Or(strings.Compare(a.Message, b.Message), strings.Compare(a.Field, b.Field))
+	})
 	if len(out.Errors) > 0 {
 		out.Field, out.Detail = out.Errors[0].Field, out.Errors[0].Message
 	}

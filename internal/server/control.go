@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -361,11 +362,16 @@ func (u units) Exec(ctx context.Context, id string, argv []string, s landward.St
 type checkouts struct{ *git.Git }
 
 func (g checkouts) Checkout(ctx context.Context, repo source.Repo, env []string, commit string) (pipeline.Checkout, error) {
-	info, err := g.CommitInfo(ctx, repo, env, commit)
-	if err != nil {
-		return pipeline.Checkout{}, err
-	}
+	// Side by side: each is a few git processes, and the pusher waits.
+	var info git.Commit
+	var infoErr error
+	var beside sync.WaitGroup
+	beside.Go(func() { info, infoErr = g.CommitInfo(ctx, repo, env, commit) })
 	tree, err := g.Tree(ctx, repo, env, commit)
+	beside.Wait()
+	if err == nil && infoErr != nil {
+		err = errors.Join(infoErr, tree.Close())
+	}
 	if err != nil {
 		return pipeline.Checkout{}, err
 	}
