@@ -44,7 +44,6 @@ var packages = []struct {
 	{"internal/secret", leaf, nil},
 	{"internal/metrics", leaf, nil},
 	{"internal/failpoint", leaf, nil},
-	{"internal/event", leaf, nil},
 	{"internal/logs", leaf, nil},
 
 	{"internal/policy", stage, nil},
@@ -78,7 +77,7 @@ var packages = []struct {
 	{"internal/reconcile", orchestration, nil},
 
 	// The faces. What api cannot import it cannot do: it writes wishes.
-	{"internal/api", listed, []string{"client", "internal/landward", "internal/config", "internal/metrics", "internal/event", "internal/logs", "internal/store", "internal/auth", "internal/pipeline", "internal/deploy"}},
+	{"internal/api", listed, []string{"client", "internal/landward", "internal/config", "internal/metrics", "internal/logs", "internal/store", "internal/auth", "internal/pipeline", "internal/deploy"}},
 	{"internal/cli/dotenv", listed, nil},
 	{"internal/cli/hostcheck", listed, []string{"client", "internal/landward", "internal/config"}},
 	{"internal/cli", listed, []string{"client", "client/pack", "internal/landward", "internal/config", "internal/cli/dotenv", "internal/cli/hostcheck"}},

@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"landward/internal/build/manifest"
@@ -16,7 +15,7 @@ import (
 )
 
 func main() {
-	if filepath.Base(os.Args[0]) == "pre-receive" {
+	if git.IsHook(os.Args[0]) {
 		os.Exit(git.HookMain(os.Stdin, os.Stdout, os.Stderr, os.Getenv))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

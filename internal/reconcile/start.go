@@ -12,7 +12,7 @@ import (
 	"landward/internal/landward"
 )
 
-// startBounds is how many containers of one app are started at a time.
+// startAtOnce is how many containers of one app are started at a time.
 const startAtOnce = 4
 
 // start makes the units run. Those on probation are the candidate's: what is

@@ -24,7 +24,6 @@ import (
 	"landward/internal/config"
 	"landward/internal/deploy"
 	"landward/internal/engine"
-	"landward/internal/event"
 	"landward/internal/landward"
 	"landward/internal/logs"
 	"landward/internal/pipeline"
@@ -60,7 +59,6 @@ type Control struct {
 	deployer   *deploy.Deployer
 	pipeline   *pipeline.Pipeline
 	reconciler *reconcile.Reconciler
-	bus        *event.Bus
 	git        *git.Server
 	ssh        *gitssh.Server
 	parts      Parts
@@ -75,7 +73,7 @@ func NewControl(ctx context.Context, cfg config.Config, parts Parts, log *slog.L
 	if err := makeDirs(cfg); err != nil {
 		return nil, err
 	}
-	c = &Control{cfg: cfg, log: log, parts: parts, bus: &event.Bus{}, started: time.Now()}
+	c = &Control{cfg: cfg, log: log, parts: parts, started: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.close())
@@ -113,7 +111,6 @@ func openKeys(cfg config.Config) (*secret.Box, error) {
 
 // Publish tells everybody who may care that something about the app changed.
 func (c *Control) Publish(appID int64) {
-	c.bus.Publish(appID)
 	c.reconciler.Wake(appID)
 	c.pipeline.Wake(appID)
 }

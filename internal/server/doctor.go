@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os/exec"
@@ -149,14 +150,6 @@ func checkGit(ctx context.Context) client.Check {
 	if err != nil {
 		return bad("fail", "git", "git is not installed", "apt-get install git")
 	}
-	return ok("git", "%s", trimLine(out))
-}
-
-func trimLine(b []byte) string {
-	for i, c := range b {
-		if c == '\n' {
-			return string(b[:i])
-		}
-	}
-	return string(b)
+	line, _, _ := bytes.Cut(out, []byte("\n"))
+	return ok("git", "%s", line)
 }
