@@ -20,8 +20,6 @@ const (
 	maxEntries = 200_000
 	maxPath    = 4096 // bytes
 	maxLevels  = 100  // folders in folders
-	// wholeFile is how large a file may be to be compared in memory.
-	wholeFile = 4 << 20
 )
 
 // unpack makes dir the tree that the tar says. A file whose content is the same
@@ -51,7 +49,10 @@ type unpacker struct {
 	left    int64                  // bytes that may still come
 	bounded bool
 	limit   int64
-	buf     bytes.Buffer
+	// To compare a file with what is there: what the archive says, what is
+	// there, and the part of chunk from a difference on.
+	chunk, old [64 << 10]byte
+	rest       []byte
 }
 
 func (u *unpacker) readAll(ctx context.Context, r *tar.Reader) error {
@@ -200,23 +201,8 @@ func (u *unpacker) file(name string, h *tar.Header, content io.Reader) error {
 	if h.Mode&0o111 != 0 {
 		mode = 0o755
 	}
-	same := false
-	if h.Size <= wholeFile {
-		u.buf.Reset()
-		if _, err := io.Copy(&u.buf, content); err != nil {
-			return errArchive(err)
-		}
-		old, err := u.root.Lstat(name)
-		if err == nil && old.Size() == h.Size {
-			data, err := u.root.ReadFile(name)
-			same = err == nil && bytes.Equal(data, u.buf.Bytes())
-		}
-		content = &u.buf
-	}
-	if !same {
-		if err := u.write(name, content); err != nil {
-			return err
-		}
+	if err := u.write(name, h.Size, content); err != nil {
+		return err
 	}
 	info, err := u.root.Lstat(name)
 	if err != nil {
@@ -228,23 +214,68 @@ func (u *unpacker) file(name string, h *tar.Header, content io.Reader) error {
 	return u.chmod(name, mode)
 }
 
-func (u *unpacker) write(name string, content io.Reader) error {
-	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+// write makes the file's content what the archive says, from the first byte
+// that differs on: a file that is the same is not touched.
+func (u *unpacker) write(name string, size int64, content io.Reader) error {
+	f, err := u.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return fmt.Errorf("open file: %w", err)
 	}
+	err = u.overwrite(f, size, content)
+	if closeErr := f.Close(); err == nil && closeErr != nil {
+		err = fmt.Errorf("close file: %w", closeErr)
+	}
+	return err
+}
+
+func (u *unpacker) overwrite(f *os.File, size int64, content io.Reader) error {
+	old, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("look at file: %w", err)
+	}
+	if old.Size() == size {
+		same, err := u.skipSame(f, content)
+		if err != nil || same == size {
+			return err
+		}
+		if _, err := f.Seek(same, io.SeekStart); err != nil {
+			return fmt.Errorf("write file: %w", err)
+		}
+		content = io.MultiReader(bytes.NewReader(u.rest), content)
+	} else if err := f.Truncate(0); err != nil {
+		return fmt.Errorf("write file: %w", err)
+	}
 	if _, err := io.Copy(f, content); err != nil {
-		_ = f.Close()
 		var pathError *fs.PathError
 		if errors.As(err, &pathError) {
 			return fmt.Errorf("write file: %w", err)
 		}
 		return errArchive(err)
 	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("close file: %w", err)
-	}
 	return nil
+}
+
+// skipSame reads content and what the file has until they differ. It returns
+// how much is the same, and leaves in u.rest what was read beyond that.
+func (u *unpacker) skipSame(f io.Reader, content io.Reader) (int64, error) {
+	var same int64
+	for {
+		n, err := io.ReadFull(content, u.chunk[:])
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return 0, errArchive(err)
+		}
+		if n == 0 {
+			return same, nil
+		}
+		if _, err := io.ReadFull(f, u.old[:n]); err != nil {
+			return 0, fmt.Errorf("read old file: %w", err)
+		}
+		if !bytes.Equal(u.chunk[:n], u.old[:n]) {
+			u.rest = u.chunk[:n]
+			return same, nil
+		}
+		same += int64(n)
+	}
 }
 
 // link makes a symbolic link, which must stay inside the tree. It may only

@@ -135,7 +135,7 @@ func TestUnpackKeepsTimes(t *testing.T) {
 	dir := t.TempDir()
 	times := func() map[string]time.Time {
 		out := map[string]time.Time{}
-		for _, name := range []string{"same", "d/same", "changed", "big"} {
+		for _, name := range []string{"same", "d/same", "changed", "big", "end"} {
 			info, err := os.Lstat(filepath.Join(dir, name))
 			if err != nil {
 				t.Fatal(err)
@@ -144,19 +144,22 @@ func TestUnpackKeepsTimes(t *testing.T) {
 		}
 		return out
 	}
-	entries := []string{"same=1", "d/same=2", "changed=3", "big=" + strings.Repeat("x", 1<<20)}
+	entries := []string{"same=1", "d/same=2", "changed=3", "big=" + strings.Repeat("x", 5<<20), "end=" + strings.Repeat("x", 1<<20) + "1"}
 	if err := unpack(t.Context(), dir, archive(entries...), 0); err != nil {
 		t.Fatal(err)
 	}
 	before := times()
-	entries[2] = "changed=4"
+	entries[2], entries[4] = "changed=4", "end="+strings.Repeat("x", 1<<20)+"2"
 	if err := unpack(t.Context(), dir, archive(entries...), 0); err != nil {
 		t.Fatal(err)
 	}
 	for name, at := range times() {
-		if kept := at.Equal(before[name]); kept != (name != "changed") {
+		if kept := at.Equal(before[name]); kept != (name != "changed" && name != "end") {
 			t.Errorf("%s: time kept = %v", name, kept)
 		}
+	}
+	if end, err := os.ReadFile(filepath.Join(dir, "end")); err != nil || string(end) != strings.Repeat("x", 1<<20)+"2" {
+		t.Errorf("end has %d bytes, %v", len(end), err)
 	}
 }
 
