@@ -97,14 +97,14 @@ func until(t *testing.T, url, host, want string) {
 func byHand(t *testing.T, dir, version string) (build, run time.Duration) {
 	t.Helper()
 	begin := time.Now()
-	cmd := exec.Command(docker, "build", "-q", "-t", "landward-bench/by-hand", dir)
+	cmd := exec.Command(docker, "build", "-q", "-t", byHandImage, dir)
 	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("docker build: %v\n%s", err, out)
 	}
 	build = time.Since(begin)
 	begin = time.Now()
-	id := harness.Docker(t, "run", "-d", "-e", "PORT=5000", "--init", "landward-bench/by-hand")
+	id := harness.Docker(t, "run", "-d", "-e", "PORT=5000", "--init", byHandImage)
 	addr := harness.Docker(t, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", id)
 	until(t, "http://"+addr+":5000/", "", version)
 	run = time.Since(begin)
@@ -112,54 +112,105 @@ func byHand(t *testing.T, dir, version string) (build, run time.Duration) {
 	return build, run
 }
 
-func TestDeploy(t *testing.T) {
-	s := harness.Start(t, programs, "--warm", "1s")
-	repo := s.NewRepo("bench")
-	repo.Testapp("warmup", "")
+// sourceTree makes the repository what most apps are: a Dockerfile on a base
+// image that is there already, and some hundred source files, of which one
+// changes.
+func sourceTree(t *testing.T, repo *harness.Repo) {
+	t.Helper()
+	dir := t.TempDir()
+	program, err := os.ReadFile(programs.Testapp(t))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "testapp"), program, 0o755) //nolint:gosec // a program
+	}
+	if err == nil {
+		text := "FROM scratch\nCOPY testapp /app/testapp\nCMD [\"/app/testapp\", \"serve\"]\n"
+		err = os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	harness.Docker(t, "build", "-q", "-t", baseImage, dir)
+	t.Cleanup(func() { harness.Docker(t, "rmi", "-f", baseImage) })
+	repo.Write(".dockerignore", ".git\n")
+	repo.Write("Dockerfile", "FROM "+baseImage+"\nCOPY . /app/\n")
+	for i := range 300 {
+		line := fmt.Sprintf("export const line%d = %d;\n", i, i*7919)
+		repo.Write(fmt.Sprintf("src/part%d/module%d.js", i%15, i), strings.Repeat(line, 120))
+	}
+}
+
+const (
+	baseImage   = "landward-bench/base"
+	byHandImage = "landward-bench/by-hand"
+)
+
+// deployTimes are medians.
+type deployTimes struct{ push, hand, rollback, run time.Duration }
+
+// measureDeploys pushes and rolls back, and does the same by hand. change makes
+// and commits a version.
+func measureDeploys(t *testing.T, s *harness.Server, repo *harness.Repo, change func(version string)) deployTimes {
+	t.Helper()
+	host := repo.App + ".localhost"
+	change("warmup")
 	repo.Push()
 	_, _ = byHand(t, repo.Dir, "warmup")
-	t.Cleanup(func() { harness.Docker(t, "rmi", "-f", "landward-bench/by-hand") })
+	t.Cleanup(func() { harness.Docker(t, "rmi", "-f", byHandImage) })
 	var push, hand, rollback, run []time.Duration
 	for i := range rounds {
 		v := fmt.Sprint("round", i)
-		repo.Testapp(v, "")
+		change(v)
 		begin := time.Now()
 		cmd := repo.Command("push", "-q", "landward", "HEAD:main")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "http://"+s.HTTP+"/", "bench.localhost", v)
+		until(t, "http://"+s.HTTP+"/", host, v)
 		push = append(push, time.Since(begin))
 		if err := cmd.Wait(); err != nil {
 			t.Fatal(err)
 		}
+		settle(t, s, repo.App) // the version before is not ours to measure
 		b, r := byHand(t, repo.Dir, v)
 		hand, run = append(hand, b+r), append(run, r)
 	}
-	settle(t, s)
 	for i := range rounds {
 		// The releases before the last: v1 is the warm-up, so round i is v(i+2).
 		target := rounds - i%2
 		want := fmt.Sprint("round", target-2)
 		begin := time.Now()
-		if _, err := s.Client.Rollback(context.Background(), "bench", target); err != nil {
+		if _, err := s.Client.Rollback(context.Background(), repo.App, target); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "http://"+s.HTTP+"/", "bench.localhost", want)
+		until(t, "http://"+s.HTTP+"/", host, want)
 		rollback = append(rollback, time.Since(begin))
-		settle(t, s)
+		settle(t, s, repo.App)
 	}
+	return deployTimes{median(push), median(hand), median(rollback), median(run)}
+}
+
+func TestDeploy(t *testing.T) {
+	s := harness.Start(t, programs, "--warm", "1s")
+	source := s.NewRepo("bench")
+	sourceTree(t, source)
+	typical := measureDeploys(t, s, source, func(version string) {
+		source.Write("VERSION", version+"\n")
+		source.Commit(version)
+	})
+	binary := s.NewRepo("binary")
+	heavy := measureDeploys(t, s, binary, func(version string) { binary.Testapp(version, "") })
 	head()
-	row("git push, one file changed, until it answers", median(push), median(hand), 1.5)
-	row("rollback (cold) until it answers", median(rollback), median(run), 1.3)
+	row("git push, 1 of 300 files changed, until it answers", typical.push, typical.hand, 1.5)
+	row("the same, a program of 9 MB in the tree", heavy.push, heavy.hand, 1.5)
+	row("rollback (cold) until it answers", typical.rollback, typical.run, 1.3)
 	memory(t, s)
 }
 
 // settle waits until old containers are gone, so that a rollback starts cold.
-func settle(t *testing.T, s *harness.Server) {
+func settle(t *testing.T, s *harness.Server, app string) {
 	t.Helper()
 	harness.Eventually(t, "the app settles", func() error {
-		units, err := s.Client.Units(context.Background(), "bench")
+		units, err := s.Client.Units(context.Background(), app)
 		if err == nil && len(units) != 1 {
 			err = fmt.Errorf("%d units", len(units))
 		}
@@ -291,7 +342,7 @@ func TestManyApps(t *testing.T) {
 			begin := time.Now()
 			repo.Push()
 			ds = append(ds, time.Since(begin))
-			settle(t, s)
+			settle(t, s, "bench")
 		}
 		return median(ds)
 	}
@@ -301,7 +352,7 @@ func TestManyApps(t *testing.T) {
 			before := fmt.Sprint(name, "before", i)
 			repo.Testapp(before, "")
 			repo.Push()
-			settle(t, s)
+			settle(t, s, "bench")
 			repo.Testapp(fmt.Sprint(name, "after", i), "")
 			repo.Push()
 			begin := time.Now()
@@ -310,7 +361,7 @@ func TestManyApps(t *testing.T) {
 			}
 			until(t, "http://"+s.HTTP+"/", "bench.localhost", before)
 			ds = append(ds, time.Since(begin))
-			settle(t, s)
+			settle(t, s, "bench")
 		}
 		return median(ds)
 	}
