@@ -180,13 +180,15 @@ func (s *Server) serve(ctx context.Context, v *visitor) {
 	if err := v.conn.SetDeadline(time.Now().Add(s.o.HandshakeTimeout)); err != nil {
 		return
 	}
-	conn, channels, requests, err := ssh.NewServerConn(v.conn, s.config)
+	prompt := newPromptAcks(v.conn)
+	conn, channels, requests, err := ssh.NewServerConn(prompt, s.config)
 	if err != nil {
 		if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 			s.o.Log.Debug("ssh handshake", "remote", v.conn.RemoteAddr().String(), "error", err)
 		}
 		return
 	}
+	prompt.relax()
 	defer func() { _ = conn.Close() }()
 	if err := v.conn.SetDeadline(time.Time{}); err != nil {
 		return
