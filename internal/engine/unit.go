@@ -2,6 +2,8 @@ package engine
 
 import (
 	"regexp"
+	"strconv"
+	"strings"
 
 	"landward/internal/landward"
 )
@@ -16,6 +18,10 @@ var (
 // the number, and interface names are short.
 const MaxAppID = 1<<32 - 1
 
+// UnitPrefix is how the ids of an app's units begin. An engine finds them by it
+// without looking at those of all others.
+func UnitPrefix(appID int64) string { return "a" + strconv.FormatInt(appID, 10) + "-" }
+
 // IsUnitID reports whether id can be a unit's.
 func IsUnitID(id string) bool { return unitID.MatchString(id) }
 
@@ -27,6 +33,8 @@ func (u Unit) Check() error {
 		return landward.Invalid("id", "%q is not a unit id", landward.Printable(u.ID))
 	case u.AppID < 1 || u.AppID > MaxAppID:
 		return landward.Invalid("app_id", "%d is not an app", u.AppID)
+	case !strings.HasPrefix(u.ID, UnitPrefix(u.AppID)):
+		return landward.Invalid("id", "unit %s of app %d does not begin with %s", u.ID, u.AppID, UnitPrefix(u.AppID))
 	case u.Restart != RestartNever && u.Restart != RestartAlways:
 		return landward.Invalid("restart", "%q is not a restart rule", landward.Printable(string(u.Restart)))
 	}

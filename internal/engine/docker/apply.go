@@ -175,7 +175,7 @@ func (d *Docker) createOnce(ctx context.Context, o order) (made, error) {
 		return made{}, explain("wait for addresses", err)
 	}
 	defer release()
-	list, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: d.mine(label(labelApp, u.AppID))})
+	list, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: d.ofApp(u.AppID)})
 	if err != nil {
 		return made{}, explain("list containers", err)
 	}

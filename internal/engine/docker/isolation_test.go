@@ -74,7 +74,7 @@ func TestProfileFromInside(t *testing.T) {
 		{"1000", "0000000000000000"},
 		{"app", "0000000000000000"},
 	} {
-		u := testUnit(t, 1, "inside-"+c.user+"x", "cat", "/proc/self/status", "/proc/self/limits")
+		u := testUnit(t, 1, "a1-inside-"+c.user+"x", "cat", "/proc/self/status", "/proc/self/limits")
 		u.User = c.user
 		text := output(t, d, u)
 		for _, want := range []string{"CapEff:\t" + c.caps, "CapBnd:\t" + c.caps, "NoNewPrivs:\t1", "Seccomp:\t2"} {
@@ -86,7 +86,7 @@ func TestProfileFromInside(t *testing.T) {
 			t.Errorf("user %q keeps capabilities", c.user)
 		}
 	}
-	u := testUnit(t, 1, "files", "write", "/proc/sys/kernel/core_pattern", "|/x")
+	u := testUnit(t, 1, "a1-files", "write", "/proc/sys/kernel/core_pattern", "|/x")
 	if code, err := d.Run(t.Context(), u, engine.Streams{}); err != nil || code == 0 {
 		t.Errorf("a container wrote to /proc/sys: exit %d, %v", code, err)
 	}
@@ -95,10 +95,10 @@ func TestProfileFromInside(t *testing.T) {
 func TestAppsAreApart(t *testing.T) {
 	needDocker(t)
 	d := newDocker(t, "apart")
-	a := apply(t, d, testUnit(t, 1, "a", "serve", "0.0.0.0:8080"))
-	b := apply(t, d, testUnit(t, 2, "b", "serve", "0.0.0.0:8080"))
-	untilReady(t, d, "a")
-	untilReady(t, d, "b")
+	a := apply(t, d, testUnit(t, 1, "a1-a", "serve", "0.0.0.0:8080"))
+	b := apply(t, d, testUnit(t, 2, "a2-b", "serve", "0.0.0.0:8080"))
+	untilReady(t, d, "a1-a")
+	untilReady(t, d, "a2-b")
 
 	// A listener of the host, on all its addresses.
 	l, err := net.Listen("tcp", "0.0.0.0:0")
@@ -112,7 +112,7 @@ func TestAppsAreApart(t *testing.T) {
 	for _, ip := range hostIPv4(t) {
 		targets = append(targets, fmt.Sprintf("%s:%d", ip, port))
 	}
-	got := dialled(t, d, testUnit(t, 1, "dial", append([]string{"dial"}, targets...)...))
+	got := dialled(t, d, testUnit(t, 1, "a1-dial", append([]string{"dial"}, targets...)...))
 	for i, target := range targets {
 		if want := i == 0; got[target] != want {
 			t.Errorf("from app 1, %s answers: %v, want %v", target, got[target], want)
@@ -163,7 +163,7 @@ func TestEgress(t *testing.T) {
 		docker.EgressAny:      {public + ":7777": true, private + ":7777": true, metadata + ":7777": false},
 	} {
 		d := newDocker(t, "egress", func(o *docker.Options) { o.Egress = egress })
-		got := dialled(t, d, testUnit(t, 1, "dial", targets...))
+		got := dialled(t, d, testUnit(t, 1, "a1-dial", targets...))
 		for target := range want {
 			if got[target] != want[target] {
 				t.Errorf("egress %s: %s answers: %v, want %v", egress, target, got[target], want[target])

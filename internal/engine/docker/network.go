@@ -195,7 +195,7 @@ func (d *Docker) createBridge(ctx context.Context, app int64, appName string, su
 // preferredSubnet is where the app's containers have their addresses already:
 // a network that was removed under them must come back as it was.
 func (d *Docker) preferredSubnet(ctx context.Context, app int64) (netip.Prefix, error) {
-	list, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: d.mine(label(labelApp, app))})
+	list, err := d.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: d.ofApp(app)})
 	if err != nil {
 		return netip.Prefix{}, explain("list containers", err)
 	}

@@ -26,7 +26,7 @@ func TestForeignObjects(t *testing.T) {
 	ctx := t.Context()
 	image := probeImage(t)
 
-	foreign, err := api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: "lw-" + instance + "-theirs", Config: &container.Config{Image: image}})
+	foreign, err := api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: "lw-" + instance + "-a1-theirs", Config: &container.Config{Image: image}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,14 +46,14 @@ func TestForeignObjects(t *testing.T) {
 	}
 	t.Cleanup(func() { _, _ = api.NetworkRemove(context.Background(), net.ID, client.NetworkRemoveOptions{}) })
 
-	_, err = d.Apply(ctx, testUnit(t, 1, "theirs"))
+	_, err = d.Apply(ctx, testUnit(t, 1, "a1-theirs"))
 	wantCode(t, err, landward.CodeConflict)
-	_, err = d.Inspect(ctx, "theirs")
+	_, err = d.Inspect(ctx, "a1-theirs")
 	wantCode(t, err, landward.CodeNotFound)
-	if err := d.Remove(ctx, "theirs", 0); err != nil {
+	if err := d.Remove(ctx, "a1-theirs", 0); err != nil {
 		t.Errorf("remove: %v", err)
 	}
-	u := testUnit(t, 1, "mounts")
+	u := testUnit(t, 1, "a1-mounts")
 	u.Volumes = []landward.VolumeMount{{Name: "data", Path: "/data"}}
 	_, err = d.Apply(ctx, u)
 	wantCode(t, err, landward.CodePolicy)
@@ -83,8 +83,8 @@ func TestNetworkComesBack(t *testing.T) {
 	api := needDocker(t)
 	d := newDocker(t, "prune")
 	ctx := t.Context()
-	old := apply(t, d, testUnit(t, 1, "old", "exit", "0"))
-	untilExited(t, d, "old")
+	old := apply(t, d, testUnit(t, 1, "a1-old", "exit", "0"))
+	untilExited(t, d, "a1-old")
 	remove := func() {
 		t.Helper()
 		list, err := api.NetworkList(ctx, client.NetworkListOptions{Filters: make(client.Filters).Add("label", "landward.app=1")})
@@ -100,12 +100,12 @@ func TestNetworkComesBack(t *testing.T) {
 		}
 	}
 	remove()
-	if c := apply(t, d, testUnit(t, 1, "old", "exit", "0")); c.Addr != old.Addr {
+	if c := apply(t, d, testUnit(t, 1, "a1-old", "exit", "0")); c.Addr != old.Addr {
 		t.Errorf("the address %s became %s", old.Addr, c.Addr)
 	}
-	untilExited(t, d, "old")
+	untilExited(t, d, "a1-old")
 	remove()
-	c := apply(t, d, testUnit(t, 1, "new"))
+	c := apply(t, d, testUnit(t, 1, "a1-new"))
 	if c.State != engine.Running || netip.PrefixFrom(c.Addr, 26).Masked() != netip.PrefixFrom(old.Addr, 26).Masked() || c.Addr == old.Addr {
 		t.Errorf("the new container is %s at %s; the old one has %s", c.State, c.Addr, old.Addr)
 	}
@@ -135,7 +135,7 @@ func untilExited(t *testing.T, d *docker.Docker, id string) engine.Container {
 func TestTakenAddress(t *testing.T) {
 	api := needDocker(t)
 	d := newDocker(t, "taken")
-	first := apply(t, d, testUnit(t, 1, "first"))
+	first := apply(t, d, testUnit(t, 1, "a1-first"))
 	next := first.Addr.Next()
 	var name string
 	c, err := api.ContainerInspect(t.Context(), first.Engine, client.ContainerInspectOptions{})
@@ -161,10 +161,10 @@ func TestTakenAddress(t *testing.T) {
 	if _, err := api.ContainerStart(t.Context(), stranger.ID, client.ContainerStartOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := apply(t, d, testUnit(t, 1, "second")); got.State != engine.Running || got.Addr != next.Next() {
+	if got := apply(t, d, testUnit(t, 1, "a1-second")); got.State != engine.Running || got.Addr != next.Next() {
 		t.Errorf("the second container is %s at %s, want %s", got.State, got.Addr, next.Next())
 	}
-	run := testUnit(t, 1, "third", "exit", "0")
+	run := testUnit(t, 1, "a1-third", "exit", "0")
 	if code, err := d.Run(t.Context(), run, engine.Streams{}); err != nil || code != 0 {
 		t.Errorf("run: exit %d, %v", code, err)
 	}
@@ -176,17 +176,17 @@ func TestPoolEnds(t *testing.T) {
 	d := newDocker(t, "pool", func(o *docker.Options) {
 		o.Pool, o.SubnetBits = netip.MustParsePrefix("10.87.240.0/28"), 29
 	})
-	a := apply(t, d, testUnit(t, 1, "a"))
-	b := apply(t, d, testUnit(t, 2, "b"))
+	a := apply(t, d, testUnit(t, 1, "a1-a"))
+	b := apply(t, d, testUnit(t, 2, "a2-b"))
 	if netip.PrefixFrom(a.Addr, 29).Masked() == netip.PrefixFrom(b.Addr, 29).Masked() {
 		t.Errorf("two apps share a subnet: %s and %s", a.Addr, b.Addr)
 	}
-	_, err := d.Apply(t.Context(), testUnit(t, 3, "c"))
+	_, err := d.Apply(t.Context(), testUnit(t, 3, "a3-c"))
 	wantCode(t, err, landward.CodeUnavailable)
 	for i := range 4 {
-		apply(t, d, testUnit(t, 1, "more-"+string(rune('a'+i)), "exit", "0"))
+		apply(t, d, testUnit(t, 1, "a1-more-"+string(rune('a'+i)), "exit", "0"))
 	}
-	_, err = d.Apply(t.Context(), testUnit(t, 1, "one-too-many"))
+	_, err = d.Apply(t.Context(), testUnit(t, 1, "a1-one-too-many"))
 	wantCode(t, err, landward.CodeUnavailable)
 }
 
@@ -196,7 +196,7 @@ func TestAnonymousVolumesGo(t *testing.T) {
 	tag := probeTag + ":volume"
 	image := importImage(t, tag, `CMD ["/probe"]`, "VOLUME /scratch")
 	t.Cleanup(func() { _, _ = api.ImageRemove(context.Background(), tag, client.ImageRemoveOptions{Force: true}) })
-	u := testUnit(t, 1, "anon")
+	u := testUnit(t, 1, "a1-anon")
 	u.Image = image
 	c := apply(t, d, u)
 	info, err := api.ContainerInspect(t.Context(), c.Engine, client.ContainerInspectOptions{})
@@ -217,7 +217,7 @@ func TestImageMayNotChooseItsWorkDir(t *testing.T) {
 	tag := probeTag + ":workdir"
 	image := importImage(t, tag, `CMD ["/probe"]`, "WORKDIR /proc/self/fd/8")
 	t.Cleanup(func() { _, _ = api.ImageRemove(context.Background(), tag, client.ImageRemoveOptions{Force: true}) })
-	u := testUnit(t, 1, "workdir")
+	u := testUnit(t, 1, "a1-workdir")
 	u.Image = image
 	_, err := d.Apply(t.Context(), u)
 	wantCode(t, err, landward.CodePolicy)
@@ -227,20 +227,20 @@ func TestCommandNotFound(t *testing.T) {
 	needDocker(t)
 	d := newDocker(t, "nocmd")
 	for cmd, want := range map[string]int{"/nope": 127, "/plain.txt": 126} {
-		u := testUnit(t, 1, "x")
+		u := testUnit(t, 1, "a1-x")
 		u.Command = []string{cmd}
 		apply(t, d, u)
-		if c := untilExited(t, d, "x"); c.ExitCode != want {
+		if c := untilExited(t, d, "a1-x"); c.ExitCode != want {
 			t.Errorf("%s: exit %d, want %d", cmd, c.ExitCode, want)
 		}
 		said := ""
-		if err := d.Logs(t.Context(), "x", engine.LogOptions{}, func(l engine.LogLine) error { said += l.Text; return nil }); err != nil {
+		if err := d.Logs(t.Context(), "a1-x", engine.LogOptions{}, func(l engine.LogLine) error { said += l.Text; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(said, cmd) {
 			t.Errorf("%s: the log says %q", cmd, said)
 		}
-		if err := d.Remove(t.Context(), "x", 0); err != nil {
+		if err := d.Remove(t.Context(), "a1-x", 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -264,11 +264,11 @@ func TestDockerIsDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	u := engine.Unit{ID: "u", AppID: 1, Image: "sha256:" + strings.Repeat("0", 64), Restart: engine.RestartNever}
+	u := engine.Unit{ID: "a1-u", AppID: 1, Image: "sha256:" + strings.Repeat("0", 64), Restart: engine.RestartNever}
 	_, applyErr := d.Apply(t.Context(), u)
 	_, infoErr := d.Info(t.Context())
 	_, watchErr := d.Watch(t.Context())
-	for call, err := range map[string]error{"apply": applyErr, "info": infoErr, "watch": watchErr, "remove": d.Remove(t.Context(), "u", 0)} {
+	for call, err := range map[string]error{"apply": applyErr, "info": infoErr, "watch": watchErr, "remove": d.Remove(t.Context(), "a1-u", 0)} {
 		if e := landward.AsError(err); e == nil || e.Code != landward.CodeUnavailable || e.Hint == "" {
 			t.Errorf("%s: %v", call, err)
 		}
@@ -278,7 +278,7 @@ func TestDockerIsDown(t *testing.T) {
 func TestFirewallIsKept(t *testing.T) {
 	needDocker(t)
 	d := newDocker(t, "guard", func(o *docker.Options) { o.GuardEvery = 10 * time.Millisecond })
-	apply(t, d, testUnit(t, 1, "a"))
+	apply(t, d, testUnit(t, 1, "a1-a"))
 	info, err := d.Info(t.Context())
 	if err != nil || info.Firewall != "ok" {
 		t.Fatalf("firewall %q, %v", info.Firewall, err)
@@ -335,4 +335,36 @@ func tables(t *testing.T, conn *nftables.Conn, name string) []*nftables.Table {
 		}
 	}
 	return out
+}
+
+// TestNamesAreKept covers containers that somebody renames: an app's are found
+// by name.
+func TestNamesAreKept(t *testing.T) {
+	api := needDocker(t)
+	d := newDocker(t, "names")
+	events, err := d.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for range events { //nolint:revive // only read
+		}
+	}()
+	c := apply(t, d, testUnit(t, 1, "a1-kept"))
+	if _, err := api.ContainerRename(t.Context(), c.Engine, client.ContainerRenameOptions{NewName: "landward-test-other"}); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		list, err := d.List(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 1 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the app has %d containers", len(list))
+		}
+	}
 }

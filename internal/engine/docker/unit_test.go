@@ -31,7 +31,7 @@ func TestCreateOptionsAreComplete(t *testing.T) {
 	}
 	net := appNetwork{name: "lw-test-7", subnet: netip.MustParsePrefix("10.88.0.64/26")}
 	u := engine.Unit{
-		ID: "web-1", AppID: 7, App: "shop", Service: "app", Process: "web", Index: 1, Kind: engine.KindProcess, Release: 3,
+		ID: "a7-web-1", AppID: 7, App: "shop", Service: "app", Process: "web", Index: 1, Kind: engine.KindProcess, Release: 3,
 		Image: "sha256:" + strings.Repeat("a", 64), Command: []string{"./server"}, Env: map[string]string{"B": "2", "A": "1"},
 		Files: map[string]string{"KEY": "v"}, User: "1000", WorkDir: "/app", TTY: true, Restart: engine.RestartAlways,
 		Volumes:   []landward.VolumeMount{{Name: "data", Path: "/data", ReadOnly: true}},

@@ -61,7 +61,7 @@ func TestKnobs(t *testing.T) {
 	t.Cleanup(e.Close)
 	e.AddImage(landward.Image{ID: fake.ImageID("x"), Ref: "x:1"})
 	u := engine.Unit{
-		ID: "u", AppID: 1, Image: fake.ImageID("x"), Restart: engine.RestartAlways,
+		ID: "a1-u", AppID: 1, Image: fake.ImageID("x"), Restart: engine.RestartAlways,
 		Resources: landward.Resources{Memory: 1 << 20, MilliCPU: 100, Pids: 10},
 	}
 	ctx := t.Context()
@@ -77,7 +77,7 @@ func TestKnobs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Exit("u", 137, true); err != nil {
+	if err := e.Exit("a1-u", 137, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"oom", "die", "start"} {
@@ -85,11 +85,11 @@ func TestKnobs(t *testing.T) {
 			t.Errorf("event %q, want %q", got.Action, want)
 		}
 	}
-	c, err := e.Inspect(ctx, "u")
+	c, err := e.Inspect(ctx, "a1-u")
 	if err != nil || c.State != engine.Running || c.Restarts != 1 {
 		t.Errorf("after the restart: %+v, %v", c, err)
 	}
-	if err := e.Say("u", "a word"); err != nil {
+	if err := e.Say("a1-u", "a word"); err != nil {
 		t.Fatal(err)
 	}
 	e.BreakWatches()
@@ -100,13 +100,13 @@ func TestKnobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	follow := make(chan string, 8)
-	if err := e.Exit("u", 3, false); err != nil {
+	if err := e.Exit("a1-u", 3, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Logs(ctx, "u", engine.LogOptions{Follow: true}, func(l engine.LogLine) error { follow <- l.Text; return nil }); err != nil {
+	if err := e.Logs(ctx, "a1-u", engine.LogOptions{Follow: true}, func(l engine.LogLine) error { follow <- l.Text; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := e.Inspect(ctx, "u"); err != nil || c.State != engine.Exited || c.ExitCode != 3 {
+	if c, err := e.Inspect(ctx, "a1-u"); err != nil || c.State != engine.Exited || c.ExitCode != 3 {
 		t.Errorf("after the exit: %+v, %v", c, err)
 	}
 	close(follow)

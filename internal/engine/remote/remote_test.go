@@ -65,7 +65,7 @@ func TestErrorsTravelWhole(t *testing.T) {
 	c, e := serveFake(t, fake.Options{})
 	want := &landward.Error{Code: landward.CodePolicy, Message: "no", Cause: "because\nof two lines", Hint: "do this", Field: "Mounts", Err: errors.New("for the log only")}
 	e.FailNext("Apply", want)
-	_, err := c.Apply(t.Context(), unit("u"))
+	_, err := c.Apply(t.Context(), unit("a1-u"))
 	got := landward.AsError(err)
 	if got.Code != want.Code || got.Message != want.Message || got.Cause != want.Cause || got.Hint != want.Hint || got.Field != want.Field {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -89,7 +89,7 @@ func TestNotAnswering(t *testing.T) {
 	c := remote.New(filepath.Join(t.TempDir(), "none.sock"))
 	ctx := t.Context()
 	_, watchErr := c.Watch(ctx)
-	_, runErr := c.Run(ctx, unit("u"), engine.Streams{})
+	_, runErr := c.Run(ctx, unit("a1-u"), engine.Streams{})
 	_, loadErr := c.Load(ctx, strings.NewReader("x"))
 	for call, err := range map[string]error{
 		"remove": c.Remove(ctx, "u", 0), "watch": watchErr, "run": runErr, "load": loadErr,
@@ -303,7 +303,7 @@ func TestUnreadInputDoesNotHinderTheEnd(t *testing.T) {
 		return 0
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
-	u := unit("deaf")
+	u := unit("a1-deaf")
 	u.StopTimeout = 10 * time.Second
 	done := make(chan error, 1)
 	go func() {
@@ -342,7 +342,7 @@ func TestRunEndsWhenTheClientDies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := `{"unit":{"id":"u","app_id":1,"app":"a","service":"s","process":"p","index":1,"kind":"run","release":1,"spec":"",` +
+	request := `{"unit":{"id":"a1-u","app_id":1,"app":"a","service":"s","process":"p","index":1,"kind":"run","release":1,"spec":"",` +
 		`"image":"` + fake.ImageID("x") + `","resources":{"memory":1048576,"cpu":100,"pids":10},"restart":"no","stop_timeout":10000000000}}`
 	fmt.Fprintf(conn, "POST /v1/attach HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: landward-attach\r\n\r\n")
 	frame := append([]byte{'q', 0, 0, byte(len(request) >> 8), byte(len(request))}, request...)
