@@ -3,6 +3,8 @@ package route
 import (
 	"net/netip"
 	"time"
+
+	"landward/internal/landward"
 )
 
 // Table is everything that the edge knows about where traffic goes: always
@@ -14,17 +16,36 @@ type Table struct {
 	Routes     []Route   `json:"routes"`
 }
 
-// Route is one app's share of the table.
+// Route is one app's share of the table, or a part of it: the routes of one
+// app have the same hosts and differ in Prefix.
 type Route struct {
 	App     string   `json:"app"`
 	AppID   int64    `json:"app_id"`
 	Release int      `json:"release"`
-	Hosts   []string `json:"hosts"` // normalised, unique over the table
+	Hosts   []string `json:"hosts"`            // normalised; "*.example.com" is every host one label below
+	Prefix  string   `json:"prefix,omitempty"` // of the path, "/api"; empty: all that no other route takes
+	Strip   bool     `json:"strip,omitempty"`  // the app gets the path without Prefix
 	State   State    `json:"state"`
 	Targets []Target `json:"targets,omitempty"`
 	// Socket is a unix socket instead of Targets: Landward's own API.
 	Socket string `json:"socket,omitempty"`
 	Limits Limits `json:"limits,omitzero"`
+
+	HTTPS       landward.HTTPSMode  `json:"https,omitempty"`
+	Redirects   []landward.Redirect `json:"redirects,omitempty"`
+	Headers     landward.Headers    `json:"headers,omitzero"`
+	Auth        landward.Auth       `json:"auth,omitzero"`
+	Rate        landward.Rate       `json:"rate,omitzero"`
+	Compress    landward.Switch     `json:"compress,omitempty"`
+	Sticky      bool                `json:"sticky,omitempty"`
+	Protocol    landward.Protocol   `json:"protocol,omitempty"`
+	Pages       Pages               `json:"pages,omitzero"`
+	Static      *Static             `json:"static,omitempty"`
+	Maintenance *Maintenance        `json:"maintenance,omitempty"`
+	Canary      *Canary             `json:"canary,omitempty"`
+	// Idle is how long without a request until control is told that the app
+	// may sleep; 0: never.
+	Idle time.Duration `json:"idle,omitempty"`
 }
 
 // Target is one container's address. Unit names it in logs ("web.1"); ID is
@@ -46,6 +67,8 @@ const (
 	StateDown     State = "down"     // no healthy unit
 	StateStopped  State = "stopped"  // by its owner
 	StateEmpty    State = "empty"    // nothing deployed yet
+	StateAsleep   State = "asleep"   // the first request wakes it, and is held until then
+	StatePaused   State = "paused"   // requests are held until its owner resumes it
 )
 
 // Limits bound one app's requests. Zero means the edge's default.
@@ -53,4 +76,32 @@ type Limits struct {
 	MaxBody      int64         `json:"max_body,omitempty"`      // bytes; negative: none
 	ReadTimeout  time.Duration `json:"read_timeout,omitempty"`  // between two reads of a request's body
 	AnswerWithin time.Duration `json:"answer_within,omitempty"` // until the app's first byte of answer
+	Hold         time.Duration `json:"hold,omitempty"`          // a request waits for an app asleep or paused [60 s]
+}
+
+// Pages are an app's own error pages.
+type Pages struct {
+	Dir string `json:"dir,omitempty"` // absolute: 404.html, 4xx.html, 5xx.html, maintenance.html
+	// Replace shows them in place of the bodies of the app's own errors too.
+	Replace bool `json:"replace,omitempty"`
+}
+
+// Static is a folder that the edge serves itself.
+type Static struct {
+	Dir       string   `json:"dir"`                // absolute
+	Fallback  string   `json:"fallback,omitempty"` // file that answers for what is not there
+	Immutable []string `json:"immutable,omitempty"`
+}
+
+// Maintenance answers every request with a page that says so.
+type Maintenance struct {
+	Message string `json:"message,omitempty"`
+}
+
+// Canary is a second set of targets that gets a share of the requests.
+type Canary struct {
+	Release int      `json:"release"`
+	Percent int      `json:"percent"`          // of requests without the cookie
+	Cookie  string   `json:"cookie,omitempty"` // a request that has it goes to the canary
+	Targets []Target `json:"targets"`
 }

@@ -63,12 +63,15 @@ func head() {
 	fmt.Println("|---|---|---|---|---|---|")
 }
 
-// pollEvery is how exactly an answer's first moment is known: often enough to
-// matter little, seldom enough to leave the cores to what is measured.
-const pollEvery = 10 * time.Millisecond
+// How exactly an answer's first moment is known: often enough to matter little,
+// seldom enough to leave the cores to what is measured.
+const (
+	pollDeploy = 10 * time.Millisecond
+	pollSwap   = 2 * time.Millisecond
+)
 
 // until asks until the answer is want.
-func until(t *testing.T, url, host, want string) {
+func until(t *testing.T, url, host, want string, every time.Duration) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
@@ -87,7 +90,7 @@ func until(t *testing.T, url, host, want string) {
 				return
 			}
 		}
-		time.Sleep(pollEvery)
+		time.Sleep(every)
 	}
 	t.Fatalf("%s never said %q", url, want)
 }
@@ -106,7 +109,7 @@ func byHand(t *testing.T, dir, version string) (build, run time.Duration) {
 	begin = time.Now()
 	id := harness.Docker(t, "run", "-d", "-e", "PORT=5000", "--init", byHandImage)
 	addr := harness.Docker(t, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", id)
-	until(t, "http://"+addr+":5000/", "", version)
+	until(t, "http://"+addr+":5000/", "", version, pollDeploy)
 	run = time.Since(begin)
 	harness.Docker(t, "rm", "-f", id)
 	return build, run
@@ -165,7 +168,7 @@ func measureDeploys(t *testing.T, s *harness.Server, repo *harness.Repo, change 
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "http://"+s.HTTP+"/", host, v)
+		until(t, "http://"+s.HTTP+"/", host, v, pollDeploy)
 		push = append(push, time.Since(begin))
 		if err := cmd.Wait(); err != nil {
 			t.Fatal(err)
@@ -182,7 +185,7 @@ func measureDeploys(t *testing.T, s *harness.Server, repo *harness.Repo, change 
 		if _, err := s.Client.Rollback(context.Background(), repo.App, target); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "http://"+s.HTTP+"/", host, want)
+		until(t, "http://"+s.HTTP+"/", host, want, pollDeploy)
 		rollback = append(rollback, time.Since(begin))
 		settle(t, s, repo.App)
 	}
@@ -348,7 +351,7 @@ func TestManyApps(t *testing.T) {
 	}
 	swaps := func(name string) time.Duration {
 		var ds []time.Duration
-		for i := range rounds {
+		for i := range 2 * rounds {
 			before := fmt.Sprint(name, "before", i)
 			repo.Testapp(before, "")
 			repo.Push()
@@ -359,7 +362,7 @@ func TestManyApps(t *testing.T) {
 			if _, err := s.Client.Rollback(context.Background(), "bench", 0); err != nil {
 				t.Fatal(err)
 			}
-			until(t, "http://"+s.HTTP+"/", "bench.localhost", before)
+			until(t, "http://"+s.HTTP+"/", "bench.localhost", before, pollSwap)
 			ds = append(ds, time.Since(begin))
 			settle(t, s, "bench")
 		}
