@@ -11,8 +11,8 @@ import (
 const keepOutputs = 100
 
 // collect lets go of images of releases that nobody goes back to any more, and
-// of the output of deployments long past. It runs after the app has a new
-// current release.
+// of the output of deployments long past. It runs when the app has a new
+// current release and is at rest: listing images keeps Docker busy.
 func (r *Reconciler) collect(ctx context.Context, app landward.App) {
 	err := r.collectImages(ctx, app)
 	if outErr := r.collectOutputs(ctx, app.ID); outErr != nil {

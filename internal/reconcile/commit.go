@@ -33,7 +33,6 @@ func (w *worker) commit(ctx context.Context, op Commit) error {
 	w.event(ctx, c.Deployment, "deploy.live", fmt.Sprintf("%s is live: %s", c.Release.V(), c.Release.Description))
 	w.say("landward", "%s is live: %s", c.Release.V(), c.Release.Description)
 	w.r.Notify.Publish(w.appID)
-	w.r.group.Go(func() error { w.r.collect(ctx, w.last.App); return nil })
 	return nil
 }
 

@@ -75,12 +75,29 @@ func (w *worker) beginStarting(ctx context.Context, c Candidate) error {
 	return err
 }
 
-// keepImages tags the current release's images, so that they stay as long as it
-// does. It comes last, when nobody waits; until then they have the name that
-// their build or upload gave them.
-func (w *worker) keepImages(ctx context.Context) error {
+// atRest does what can wait until nobody does: it keeps what belongs to the
+// current release and, once there is no quick way back any more, lets go of
+// what belongs to none.
+func (w *worker) atRest(ctx context.Context) error {
 	rel := w.last.Current
-	if rel == nil || w.kept == rel.Version {
+	if rel == nil {
+		return nil
+	}
+	if err := w.keepImages(ctx, rel); err != nil {
+		return err
+	}
+	if w.last.Previous == nil && w.last.Candidate == nil && w.collected != rel.Version {
+		w.collected = rel.Version
+		app := w.last.App
+		w.r.group.Go(func() error { w.r.collect(ctx, app); return nil })
+	}
+	return nil
+}
+
+// keepImages tags the current release's images, so that they stay as long as it
+// does; until then they have the name that their build or upload gave them.
+func (w *worker) keepImages(ctx context.Context, rel *landward.Release) error {
+	if w.kept == rel.Version {
 		return nil
 	}
 	for _, svc := range rel.Services {

@@ -24,6 +24,8 @@ type worker struct {
 	last  Desired
 	boxes map[string]engine.Container // as last seen
 	kept  int                         // version whose images were tagged last
+	// collected is the version after whose taking over old ones were collected.
+	collected int
 
 	mu       sync.Mutex
 	retiring map[string]context.CancelFunc
@@ -95,7 +97,7 @@ func (w *worker) pass(ctx context.Context) (next time.Duration, done bool, err e
 		w.last = d
 		ops := Plan(d, o, w.r.Defaults, w.r.Domain)
 		if len(ops) == 0 {
-			return w.nextLook(d, o), false, w.keepImages(ctx)
+			return w.nextLook(d, o), false, w.atRest(ctx)
 		}
 		if err := w.do(ctx, ops); err != nil {
 			return 0, false, err

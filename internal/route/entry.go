@@ -8,15 +8,21 @@ import (
 // Entry is what the edge knows about one finished request. Its slices are only
 // good during the call that hands it over.
 type Entry struct {
-	At      time.Time // when the request's first byte was there
-	AppID   int64     // 0: no app, or Landward's own API
-	Unit    string    // which target answered, "" for none
-	Method  []byte
-	Path    []byte // without the query, which may hold secrets
-	Host    []byte // normalised
-	ID      []byte // X-Request-Id
-	IP      netip.Addr
-	Minor   int  // HTTP/1.Minor
+	At     time.Time // when the request's first byte was there
+	AppID  int64     // 0: no app, or Landward's own API
+	Unit   string    // which target answered, "" for none
+	Method []byte
+	Path   []byte // without the query, which may hold secrets
+	Host   []byte // normalised
+	ID     []byte // X-Request-Id
+	IP     netip.Addr
+	Minor  int // HTTP/1.Minor
+	// Proto is what the client speaks where that is not HTTP/1.Minor:
+	// "HTTP/2.0", "HTTP/3.0".
+	Proto   string
+	TLS     bool
+	Agent   []byte // User-Agent
+	Referer []byte
 	Status  int  // 0: the connection ended before an answer
 	Code    Code // "" for an answer of the app's
 	In, Out int64
