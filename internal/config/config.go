@@ -28,6 +28,19 @@ type Config struct {
 	HTTPS  string // listening address; empty: none
 	SSH    string // listening address
 
+	HTTP3          bool           // beside HTTPS, on the same port
+	ACMEEmail      string         // for the certificate authority; empty: none is asked, unless ACMEDirectory is set
+	ACMEDirectory  string         // of the certificate authority; empty: Let's Encrypt
+	ACMERoots      string         // file with the roots of a private authority; empty: the system's
+	ACMEProvider   string         // provider that DNS-01 uses: cloudflare, route53, rfc2136, own; empty: none
+	ACMESettings   string         // file with the provider's settings
+	LocalDomains   []string       // the installation's own authority signs for them
+	DNS            string         // listening address; empty: none
+	DNSAddresses   []netip.Addr   // that the apps' names lead to; empty: those of the host
+	DNSForward     []string       // resolvers for all other names
+	TrustedProxies []netip.Prefix // whose word about the client counts
+	ProxyProtocol  bool           // trusted proxies begin each connection with the PROXY protocol
+
 	Docker     string       // the Docker Engine's address
 	Pool       netip.Prefix // the apps' networks are cut from it
 	SubnetBits int          // prefix length of one app's network
@@ -54,11 +67,13 @@ type Config struct {
 	DeployTimeout  time.Duration // for new containers to become healthy
 	ReleaseTimeout time.Duration // for the release command
 
-	LogBytes  int64 // per app
-	AccessLog bool
-	Egress    Egress
-	LogLevel  slog.Level
-	LogFormat LogFormat
+	LogBytes    int64 // per app
+	AccessLog   bool
+	AccessKeep  time.Duration // how long access logs are kept
+	AccessBytes int64         // per app
+	Egress      Egress
+	LogLevel    slog.Level
+	LogFormat   LogFormat
 
 	file string // the YAML file
 }
@@ -97,7 +112,8 @@ func Default() Config {
 		KeepReleases: 5, MaxUpload: gib, MaxBody: 512 * mib,
 		DrainLimit: 30 * time.Second, Warm: 10 * time.Second,
 		DeployTimeout: 10 * time.Minute, ReleaseTimeout: 10 * time.Minute,
-		LogBytes: 64 * mib, AccessLog: true, Egress: EgressInternet, LogLevel: slog.LevelInfo, LogFormat: LogText,
+		HTTP3: true, LocalDomains: []string{"localhost", "paas.local"},
+		LogBytes: 64 * mib, AccessLog: true, AccessKeep: 14 * 24 * time.Hour, AccessBytes: 64 * mib, Egress: EgressInternet, LogLevel: slog.LevelInfo, LogFormat: LogText,
 		file: "/etc/landward/landward.yaml",
 	}
 }
@@ -115,8 +131,13 @@ func (c Config) AppLimits() landward.Resources {
 }
 
 // PublicHTTPPort returns the port that apps answer on.
-func (c Config) PublicHTTPPort() int {
-	_, port, err := net.SplitHostPort(c.HTTP)
+func (c Config) PublicHTTPPort() int { return portOf(c.HTTP) }
+
+// PublicHTTPSPort returns the port that apps answer on with HTTPS, 0 for none.
+func (c Config) PublicHTTPSPort() int { return portOf(c.HTTPS) }
+
+func portOf(addr string) int {
+	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return 0
 	}
@@ -141,6 +162,13 @@ func (c Config) KeysDir() string { return filepath.Join(c.Data, "keys") }
 
 // WorkDir returns the folder of what may be lost: checkouts, uploads.
 func (c Config) WorkDir() string { return filepath.Join(c.Data, "work") }
+
+// CertsDir returns the folder of the certificates.
+func (c Config) CertsDir() string { return filepath.Join(c.Data, "certs") }
+
+// SitesDir returns the folder of what the edge serves from files: static sites
+// and apps' own error pages, one folder for each release.
+func (c Config) SitesDir() string { return filepath.Join(c.Data, "sites") }
 
 // RoutesFile returns the path of the edge's last route table.
 func (c Config) RoutesFile() string { return filepath.Join(c.Data, "routes.json") }

@@ -85,6 +85,20 @@ var other = map[string]struct {
 	"DeployTimeout":  {"2m", 2 * time.Minute},
 	"ReleaseTimeout": {"3m", 3 * time.Minute},
 	"LogBytes":       {"8M", int64(8 << 20)},
+	"HTTP3":          {"off", false},
+	"ACMEEmail":      {"ops@example.com", "ops@example.com"},
+	"ACMEDirectory":  {"https://ca.example.com/dir", "https://ca.example.com/dir"},
+	"ACMERoots":      {"/etc/ca.pem", "/etc/ca.pem"},
+	"ACMEProvider":   {"rfc2136", "rfc2136"},
+	"ACMESettings":   {"/etc/landward/dns", "/etc/landward/dns"},
+	"LocalDomains":   {"localhost,lan.example", []string{"localhost", "lan.example"}},
+	"DNS":            {":53", ":53"},
+	"DNSAddresses":   {"203.0.113.7,2001:db8::7", []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")}},
+	"DNSForward":     {"1.1.1.1", []string{"1.1.1.1:53"}},
+	"TrustedProxies": {"10.0.0.0/8,192.0.2.7", []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32")}},
+	"ProxyProtocol":  {"on", true},
+	"AccessKeep":     {"48h", 48 * time.Hour},
+	"AccessBytes":    {"9M", int64(9 << 20)},
 	"AccessLog":      {"off", false},
 	"Egress":         {"all", config.EgressAll},
 	"LogLevel":       {"debug", slog.LevelDebug},
@@ -96,7 +110,8 @@ func kebab(field string) string {
 	var b strings.Builder
 	runes := []rune(field)
 	for i, r := range runes {
-		if unicode.IsUpper(r) && i > 0 && unicode.IsLower(runes[i-1]) {
+		begins := i > 0 && (unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsUpper(runes[i-1]) && unicode.IsLower(runes[i+1]))
+		if unicode.IsUpper(r) && begins {
 			b.WriteByte('-')
 		}
 		b.WriteRune(unicode.ToLower(r))
@@ -135,11 +150,11 @@ func TestEveryFieldHasFlagEnvironmentAndYAML(t *testing.T) {
 					t.Fatal(err)
 				}
 				got := reflect.ValueOf(c).FieldByName(field).Interface()
-				if got != set.want {
+				if !reflect.DeepEqual(got, set.want) {
 					t.Errorf("%s = %v, want %v", field, got, set.want)
 				}
 				def := reflect.ValueOf(config.Default()).FieldByName(field).Interface()
-				if got == def {
+				if reflect.DeepEqual(got, def) {
 					t.Errorf("the test value of %s is the default: the test proves nothing", field)
 				}
 			})
@@ -310,7 +325,7 @@ func TestEnvironCarriesEverything(t *testing.T) {
 	}
 	for _, field := range fields() {
 		a, b := reflect.ValueOf(first).FieldByName(field).Interface(), reflect.ValueOf(second).FieldByName(field).Interface()
-		if a != b {
+		if !reflect.DeepEqual(a, b) {
 			t.Errorf("%s: %v became %v", field, a, b)
 		}
 	}
@@ -320,7 +335,7 @@ func TestPaths(t *testing.T) {
 	c := config.Default()
 	got := []string{
 		c.DBPath(), c.ReposDir(), c.LogsDir(), c.KeysDir(), c.WorkDir(), c.RoutesFile(), c.InstanceFile(),
-		c.RunDir(), c.ControlSocket(), c.EngineSocket(), c.EdgeSocket(), c.HookSocket(), c.APISocket(),
+		c.CertsDir(), c.SitesDir(), c.RunDir(), c.ControlSocket(), c.EngineSocket(), c.EdgeSocket(), c.HookSocket(), c.APISocket(),
 	}
 	for i, path := range got {
 		if !strings.HasPrefix(path, c.Data+"/") {

@@ -254,3 +254,81 @@ func privatePools() []netip.Prefix {
 		netip.MustParsePrefix("100.64.0.0/10"),
 	}
 }
+
+// as gives the value another word in the help.
+func (v value[T]) as(kind string) value[T] {
+	v.kind = kind
+	return v
+}
+
+// list takes several values with commas between. An empty text is no value.
+func list[T any](to *[]T, kind string, item func(string) (T, error)) value[[]T] {
+	return value[[]T]{to, kind, func(s string) ([]T, error) {
+		var out []T
+		for part := range strings.SplitSeq(s, ",") {
+			if part = strings.TrimSpace(part); part == "" {
+				continue
+			}
+			v, err := item(part)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, v)
+		}
+		return out, nil
+	}, func(list []T) string {
+		var parts []string
+		for _, v := range list {
+			parts = append(parts, fmt.Sprint(v))
+		}
+		return strings.Join(parts, ",")
+	}}
+}
+
+func domainOf(s string) (string, error) {
+	host, ok := landward.NormalHost(s)
+	if !ok {
+		return "", not("a list of domain names", "write names with commas between: localhost,paas.local")
+	}
+	return host, nil
+}
+
+func addrOf(s string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return a, not("a list of IP addresses", "write addresses with commas between: 203.0.113.7,2001:db8::7")
+	}
+	return a, nil
+}
+
+func prefixOf(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, not("a list of networks", "write addresses or networks with commas between: 10.0.0.0/8,192.0.2.7")
+	}
+	return p.Masked(), nil
+}
+
+// resolverOf takes "1.1.1.1" for "1.1.1.1:53".
+func resolverOf(s string) (string, error) {
+	if isIP(s) {
+		return net.JoinHostPort(s, "53"), nil
+	}
+	if a, err := netip.ParseAddrPort(s); err == nil && a.Port() != 0 {
+		return a.String(), nil
+	}
+	return "", not("a list of resolvers", "write addresses with commas between: 1.1.1.1,9.9.9.9:53")
+}
+
+func httpsURL(to *string) value[string] {
+	return value[string]{to, "url", func(s string) (string, error) {
+		u, err := url.Parse(s)
+		if s != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil) {
+			return "", not("an https address", "write the whole address: https://acme-v02.api.letsencrypt.org/directory")
+		}
+		return s, nil
+	}, same[string]}
+}
