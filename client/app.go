@@ -19,6 +19,10 @@ type App struct {
 	DeployBranch string         `json:"deploy_branch,omitempty" doc:"A push to it deploys; empty until the first push names it"`
 	Domains      []string       `json:"domains" doc:"Custom hosts"`
 	Scale        map[string]int `json:"scale" doc:"Replicas by process, where they were set"`
+	Maintenance  bool           `json:"maintenance,omitempty" doc:"Every request gets a page that says so"`
+	Message      string         `json:"message,omitempty" doc:"On that page"`
+	Paused       bool           `json:"paused,omitempty" doc:"Requests are held until it is resumed"`
+	Asleep       bool           `json:"asleep,omitempty" doc:"Its web processes are stopped until somebody asks for it"`
 	CreatedAt    time.Time      `json:"created_at"`
 	UpdatedAt    time.Time      `json:"updated_at"`
 }
@@ -79,7 +83,7 @@ type DomainList struct {
 
 // NewDomain is the request to add a host.
 type NewDomain struct {
-	Host string `json:"host" doc:"A host name, without scheme, port or path" example:"shop.example.com" maxLength:"1000"`
+	Host string `json:"host" doc:"A host name, without scheme, port or path; *.NAME stands for all hosts one label below" example:"shop.example.com" maxLength:"1000"`
 }
 
 // Domains returns the hosts that an app answers at.

@@ -50,10 +50,24 @@ func TestRequests(t *testing.T) {
 	})
 	ctx := t.Context()
 	for want, call := range map[string]func() error{
-		`GET /api/v1/apps `:                              func() error { _, err := c.Apps(ctx); return err },
-		`GET /api/v1/apps/..%2Fx%3F `:                    func() error { _, err := c.App(ctx, "../x?"); return err },
-		`DELETE /api/v1/keys/SHA256:a%2Fb+c `:            func() error { return c.DeleteKey(ctx, "SHA256:a/b+c") },
-		`POST /api/v1/apps {"name":"shop"}`:              func() error { _, err := c.CreateApp(ctx, "shop"); return err },
+		`GET /api/v1/apps `:                   func() error { _, err := c.Apps(ctx); return err },
+		`GET /api/v1/apps/..%2Fx%3F `:         func() error { _, err := c.App(ctx, "../x?"); return err },
+		`DELETE /api/v1/keys/SHA256:a%2Fb+c `: func() error { return c.DeleteKey(ctx, "SHA256:a/b+c") },
+		`POST /api/v1/apps {"name":"shop"}`:   func() error { _, err := c.CreateApp(ctx, "shop"); return err },
+		`PUT /api/v1/apps/shop/maintenance {"on":true,"message":"m"}`: func() error {
+			return c.SetMaintenance(ctx, "shop", client.Maintenance{On: true, Message: "m"})
+		},
+		`POST /api/v1/apps/shop/pause `:       func() error { return c.Pause(ctx, "shop") },
+		`POST /api/v1/apps/shop/resume `:      func() error { return c.Resume(ctx, "shop") },
+		`GET /api/v1/certificates `:           func() error { _, err := c.Certificates(ctx); return err },
+		`GET /api/v1/certificate-authority `:  func() error { _, err := c.LocalRoot(ctx); return err },
+		`GET /api/v1/apps/shop/certificates `: func() error { _, err := c.AppCertificates(ctx, "shop"); return err },
+		`PUT /api/v1/apps/shop/certificates/%2A.a.b {"certificate":"c","key":"k"}`: func() error {
+			_, err := c.PutCertificate(ctx, "shop", "*.a.b", client.NewCertificate{Certificate: "c", Key: "k"})
+			return err
+		},
+		`DELETE /api/v1/apps/shop/certificates/a.b `:     func() error { return c.RemoveCertificate(ctx, "shop", "a.b") },
+		`GET /api/v1/apps/shop/domains/%2A.a.b/check `:   func() error { _, err := c.CheckDomain(ctx, "shop", "*.a.b"); return err },
 		`PATCH /api/v1/apps/shop/scale {"web":2}`:        func() error { _, err := c.Scale(ctx, "shop", map[string]int{"web": 2}); return err },
 		`POST /api/v1/apps/shop/restart `:                func() error { _, err := c.Restart(ctx, "shop"); return err },
 		`GET /api/v1/apps/shop/config/diff?from=1&to=2 `: func() error { _, err := c.DiffConfig(ctx, "shop", 1, 2); return err },

@@ -17,6 +17,7 @@ const maxStreamLine = 1 << 20
 // its fields is set. Empty lines between items only keep the connection alive.
 type StreamItem struct {
 	Line       *LogLine    `json:"line,omitempty" doc:"A line of output"`
+	Access     *AccessLine `json:"access,omitempty" doc:"A request that came for the app"`
 	Deployment *Deployment `json:"deployment,omitempty" doc:"How the deployment stands; the last item of its output"`
 	Error      *Error      `json:"error,omitempty" doc:"Why the stream ends early"`
 }

@@ -30,6 +30,8 @@ type Apps interface {
 	CreateApp(ctx context.Context, actor landward.Actor, name string) (landward.App, error)
 	DeleteApp(ctx context.Context, actor landward.Actor, appID int64) error
 	SetStopped(ctx context.Context, actor landward.Actor, appID int64, stopped bool) error
+	Maintenance(ctx context.Context, actor landward.Actor, appID int64, on bool, message string) (landward.Traffic, error)
+	Pause(ctx context.Context, actor landward.Actor, appID int64, on bool) (landward.Traffic, error)
 }
 
 // Changes are the verbs that make a release of code that is there already.
@@ -69,7 +71,8 @@ type Doctor interface {
 	Diagnose(ctx context.Context) ([]client.Check, error)
 }
 
-// Options are what an API needs. All are required but Git.
+// Options are what an API needs. All are required but Git, Certs, Domains and
+// Access: what needs one that is missing says that it is not there.
 type Options struct {
 	Store    *store.Store
 	Apps     Apps
@@ -84,6 +87,9 @@ type Options struct {
 	Doctor   Doctor
 	Limiter  *auth.Limiter // of wrong tokens, shared with the other ways in
 	Git      http.Handler  // git over HTTP, mounted at /git/; it checks its callers itself
+	Certs    Certificates
+	Domains  DomainChecker
+	Access   AccessLogs
 
 	Domain    string // apps answer at NAME.Domain, the API at landward.Domain
 	Host      string // what users reach the server by over SSH
@@ -127,8 +133,11 @@ func New(o Options) (*API, error) {
 	a.registerDeploys()
 	a.registerUploads()
 	a.registerProcesses()
+	a.registerTraffic()
 	a.registerDomains()
+	a.registerCertificates()
 	a.registerLogs()
+	a.registerAccess()
 	a.registerAttach()
 	a.registerUsers()
 	a.registerKeys()

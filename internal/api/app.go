@@ -118,6 +118,7 @@ func (a *API) registerDomains() {
 	handle(a, tag, endpoint{"list-domains", http.MethodGet, "/apps/{app}/domains", auth.AppRead, "The hosts that the app answers at", nil}, a.listDomains)
 	handle(a, tag, endpoint{"add-domain", http.MethodPost, "/apps/{app}/domains", auth.AppDomains, "Give the app a host", nil}, a.addDomain)
 	handle(a, tag, endpoint{"remove-domain", http.MethodDelete, "/apps/{app}/domains/{host}", auth.AppDomains, "Take a host away", nil}, a.removeDomain)
+	handle(a, tag, endpoint{"check-domain", http.MethodGet, "/apps/{app}/domains/{host}/check", auth.AppRead, "Look up whether a host leads here", nil}, a.checkDomain)
 }
 
 func (a *API) listDomains(ctx context.Context, _ *OnApp) (*answer[client.DomainList], error) {
@@ -133,12 +134,13 @@ func (a *API) addDomain(ctx context.Context, in *domainInput) (*answer[client.Ch
 	return a.configure(ctx, deploy.Change{AddDomains: []string{in.Body.Host}})
 }
 
-type onDomain struct {
+// OnDomain is the input of an operation about a host of an app.
+type OnDomain struct {
 	OnApp
 	Host string `path:"host" doc:"A host of the app"`
 }
 
-func (a *API) removeDomain(ctx context.Context, in *onDomain) (*answer[client.Changed], error) {
+func (a *API) removeDomain(ctx context.Context, in *OnDomain) (*answer[client.Changed], error) {
 	return a.configure(ctx, deploy.Change{RemoveDomains: []string{in.Host}})
 }
 

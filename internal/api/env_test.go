@@ -55,6 +55,8 @@ type env struct {
 	pipeline *fakePipeline
 	units    *fakeUnits
 	doctor   *fakeDoctor
+	certs    *fakeCerts
+	access   *fakeAccess
 	limiter  *auth.Limiter
 	log      *lockedBuffer // what the API logged
 	options  api.Options
@@ -79,11 +81,14 @@ func newEnv(t testing.TB, change ...func(*api.Options)) *env {
 	e.pipeline = &fakePipeline{store: e.store, now: e.clock.Now}
 	e.units = &fakeUnits{entered: make(chan struct{}, 16)}
 	e.doctor = &fakeDoctor{}
+	e.certs = &fakeCerts{pairs: map[string]string{}}
+	e.access = &fakeAccess{}
 	e.options = api.Options{
 		Store: e.store, Apps: e.deployer, Changes: e.deployer, Pipeline: e.pipeline,
 		Unpack: func(dst io.Writer, src io.Reader) error { _, err := io.Copy(dst, src); return err },
 		Logs:   e.logs, Units: e.units, Launcher: e.units, Doctor: e.doctor, Limiter: e.limiter,
-		Git:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
+		Git:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
+		Certs: e.certs, Domains: fakeDNS{}, Access: e.access,
 		Domain: "example.test", Host: "git.example.test", HTTPPort: 8080, SSHPort: 2222, MaxUpload: 1 << 20,
 		Version: client.Version{Version: "0.0.0-test"}, Now: e.clock.Now, Log: log,
 	}

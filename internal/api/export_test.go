@@ -18,3 +18,9 @@ func NewWithRoute(o Options, p auth.Permission) error {
 		func(context.Context, *struct{}) (*nothing, error) { return nil, nil })
 	return a.err()
 }
+
+// HasHost and NormalDomain are what decides whose a host is.
+var (
+	HasHost      = hasHost
+	NormalDomain = normalDomain
+)

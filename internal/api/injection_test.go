@@ -17,19 +17,21 @@ import (
 // validBodies are a request for each operation with a JSON body, with every
 // string field that its schema has. $ stands for a number that makes it new.
 var validBodies = map[string]string{
-	"bootstrap":     `{"token":"lwboot_x","name":"ada"}`,
-	"create-app":    `{"name":"app-$"}`,
-	"set-access":    `{"role":"viewer"}`,
-	"add-domain":    `{"host":"d$.example.org"}`,
-	"change-config": `{"set":[{"name":"V$","value":"v$"}],"unset":["KEEP"]}`,
-	"rollback":      `{"version":1}`,
-	"deploy-image":  `{"ref":"alpine:$"}`,
-	"scale":         `{"web":1}`,
-	"set-resources": `{"web":{"memory":67108864}}`,
-	"set-health":    `{"web":{"path":"/p$","interval":"1s","timeout":"2s","grace":"3s"}}`,
-	"create-user":   `{"name":"user-$"}`,
-	"add-key":       `{"name":"k$","public_key":"` + publicKey + `","user":"viewer"}`,
-	"create-token":  `{"name":"t$","app":"shop","role":"viewer","user":"viewer","expires_in":"1h"}`,
+	"bootstrap":       `{"token":"lwboot_x","name":"ada"}`,
+	"create-app":      `{"name":"app-$"}`,
+	"set-access":      `{"role":"viewer"}`,
+	"add-domain":      `{"host":"d$.example.org"}`,
+	"change-config":   `{"set":[{"name":"V$","value":"v$"}],"unset":["KEEP"]}`,
+	"rollback":        `{"version":1}`,
+	"deploy-image":    `{"ref":"alpine:$"}`,
+	"scale":           `{"web":1}`,
+	"set-resources":   `{"web":{"memory":67108864}}`,
+	"set-health":      `{"web":{"path":"/p$","interval":"1s","timeout":"2s","grace":"3s"}}`,
+	"set-maintenance": `{"on":true,"message":"m$"}`,
+	"put-certificate": `{"certificate":"c$","key":"k$"}`,
+	"create-user":     `{"name":"user-$"}`,
+	"add-key":         `{"name":"k$","public_key":"` + publicKey + `","user":"viewer"}`,
+	"create-token":    `{"name":"t$","app":"shop","role":"viewer","user":"viewer","expires_in":"1h"}`,
 }
 
 // payloads are what has broken platforms like this one.
@@ -178,7 +180,7 @@ func (in injection) state() string {
 // returned reports whether some GET gives the text back, byte for byte. Some
 // fields choose something and are stored nowhere.
 func (in injection) returned(text, leaf string) bool {
-	if text == "" && slices.Contains([]string{"interval", "timeout", "grace", "path", "expires_in", "app", "user", "role"}, leaf[strings.LastIndex(leaf, ".")+1:]) {
+	if text == "" && slices.Contains([]string{"interval", "timeout", "grace", "path", "expires_in", "app", "user", "role", "message"}, leaf[strings.LastIndex(leaf, ".")+1:]) {
 		return true // as good as not given
 	}
 	for _, path := range []string{

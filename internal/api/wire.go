@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
 	"landward/client"
 	"landward/internal/landward"
@@ -24,6 +25,8 @@ func (a *API) wireApp(app landward.App) client.App {
 		CreatedAt: app.CreatedAt, UpdatedAt: app.UpdatedAt,
 	}
 	maps.Copy(out.Scale, app.Settings.Scale)
+	t := app.Traffic
+	out.Maintenance, out.Message, out.Paused, out.Asleep = t.Maintenance, t.Message, t.Paused, t.Asleep
 	switch {
 	case app.Stopped:
 		out.State = client.AppStopped
@@ -31,6 +34,9 @@ func (a *API) wireApp(app landward.App) client.App {
 		out.State = client.AppDeployed
 	}
 	for _, d := range a.wireDomains(app) {
+		if strings.HasPrefix(d.Host, "*.") {
+			continue // nobody can go there
+		}
 		out.URLs = append(out.URLs, "http://"+hostPort(d.Host, a.HTTPPort, 80))
 	}
 	return out

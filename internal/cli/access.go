@@ -9,12 +9,22 @@ import (
 )
 
 func newAccess(f *factory) *cobra.Command {
+	o := &accessOptions{}
 	cmd := &cobra.Command{
 		Use:   "access",
-		Short: "Who may do what on the app",
-		Args:  none,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Short: "Show the app's requests; add and remove who may do what on it",
+		Long: `Without a command, shows the access log: the latest requests, one a line, in
+the order in which they ended, with -f also those to come. The format combined
+is that of other web servers; times are UTC.
+
+With a command, changes who has which role on the app.`,
+		Example: `  landward access -f
+  landward access --since 1h --status 5xx
+  landward access -n 0 --format json | jq .ms`,
+		Args: none,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runAccess(cmd, f, o) },
 	}
+	o.flags(cmd)
 	add := &cobra.Command{
 		Use:     "add USER ROLE",
 		Aliases: []string{"set"},

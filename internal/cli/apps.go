@@ -49,7 +49,7 @@ func runApps(cmd *cobra.Command, f *factory) error {
 	return showList(f, apps, "No apps yet. Make one: landward apps create NAME", func() *table {
 		t := newTable("NAME", "STATE", "RELEASE", "UPDATED", "URL")
 		for _, a := range apps {
-			t.add(a.Name, a.State, vN(a.Release), ago(f.Now(), a.UpdatedAt), first(a.URLs))
+			t.add(a.Name, standing(a), vN(a.Release), ago(f.Now(), a.UpdatedAt), first(a.URLs))
 		}
 		return t
 	})
@@ -81,7 +81,7 @@ func runAppsInfo(cmd *cobra.Command, f *factory) error {
 	}
 	return f.show(a, func() {
 		f.printf("%s\n", a.Name)
-		f.printf("  State:      %s\n", a.State)
+		f.printf("  State:      %s\n", standing(a))
 		f.printf("  Release:    %s\n", vN(a.Release))
 		for _, u := range a.URLs {
 			f.printf("  URL:        %s\n", u)

@@ -16,6 +16,8 @@ var (
 	Ago          = ago
 	Size         = size
 	WriteJSON    = writeJSON
+	Combined     = combined
+	Until        = until
 )
 
 // Root returns the tree of all commands.

@@ -43,7 +43,10 @@ New here? landward help getting-started`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misused(err).hint("`%s --help` lists the flags", cmd.CommandPath())
 	})
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
+	root.SetUsageTemplate(strings.NewReplacer(
+		".FlagUsages ", ".FlagUsagesWrapped 80 ",
+		"for more information about a command", "for more about a command", // within 80 columns
+	).Replace(root.UsageTemplate()))
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
 	flags.StringVarP(&f.app, "app", "a", "", "the `APP`; found from LANDWARD_APP or the git remote where it is not given")
@@ -67,10 +70,11 @@ New here? landward help getting-started`,
 	}
 	add(groupDeploy, newApps(f), newCreate(f), newDeploy(f), newDeploys(f), newGit(f), newPlan(f),
 		newReleases(f), newRollback(f), newSchema(f))
-	add(groupApp, newConfig(f), newCron(f), newDomains(f), newEvents(f), newExec(f), newHealth(f),
-		newLimits(f), newLogs(f), newPs(f), newRun(f), newScale(f))
-	add(groupPeople, newAccess(f), newBootstrap(f), newKeys(f), newLogin(f), newLogout(f),
-		newTokens(f), newUsers(f), newWhoami(f))
+	add(groupApp, newAccess(f), newCerts(f), newConfig(f), newCron(f), newDomains(f), newEvents(f), newExec(f),
+		newHealth(f), newLimits(f), newLogs(f), newMaintenance(f), newPause(f), newPs(f), newResume(f), newRun(f),
+		newScale(f))
+	add(groupPeople, newBootstrap(f), newKeys(f), newLogin(f), newLogout(f),
+		newTokens(f), newTrust(f), newUsers(f), newWhoami(f))
 	add(groupServer, newServe(f), newEdge(f), newControl(f), newEngine(f), newPurge(f), newDoctor(f), newStatus(f))
 	root.AddCommand(newVersion(f), newCompletion(f))
 	root.AddCommand(topics()...)

@@ -74,12 +74,19 @@ func (t *table) add(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
+// below appends a line of text that belongs to the row before it. It is cleaned,
+// and has no part in how wide the columns are.
+func (t *table) below(text string) { t.rows = append(t.rows, []string{"  " + clean(text)}) }
+
 // write prints the table. width above zero cuts the lines to it: the last
 // column gives way.
 func (t *table) write(w io.Writer, width int) error {
 	rows := append([][]string{t.head}, t.rows...)
 	widths := make([]int, len(t.head))
 	for _, row := range rows {
+		if len(row) < len(t.head) {
+			continue // a line below a row
+		}
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
@@ -123,6 +130,22 @@ func ago(now, at time.Time) string {
 		return fmt.Sprintf("%dh ago", int(d.Hours()))
 	}
 	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
+}
+
+// until says how far from now at is, roughly, either way.
+func until(now, at time.Time) string {
+	d := at.Sub(now)
+	switch {
+	case d <= 0:
+		return ago(now, at)
+	case d < time.Minute:
+		return fmt.Sprintf("in %ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("in %dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("in %dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("in %dd", int(d.Hours()/24))
 }
 
 // size writes bytes as people read them.

@@ -40,13 +40,22 @@ func runPs(cmd *cobra.Command, f *factory) error {
 	if err != nil {
 		return err
 	}
-	return showList(f, units, app+" runs nothing.", func() *table {
+	err = showList(f, units, app+" runs nothing.", func() *table {
 		t := newTable("UNIT", "STATE", "RELEASE", "STARTED", "RESTARTS", "NOTE")
 		for _, u := range units {
 			t.add(u.Name, u.State, vN(u.Release), ago(f.Now(), u.StartedAt), strconv.Itoa(u.Restarts), unitNote(u))
 		}
 		return t
 	})
+	if err != nil || f.json {
+		return err
+	}
+	a, err := c.App(cmd.Context(), app)
+	if err != nil {
+		return err
+	}
+	f.noteTraffic(a)
+	return nil
 }
 
 func unitNote(u client.Unit) string {

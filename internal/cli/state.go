@@ -30,6 +30,21 @@ type State struct {
 	Open func(name string) (io.ReadCloser, error)
 	// Git runs git in a folder and returns what it printed.
 	Git func(ctx context.Context, dir string, args ...string) (string, error)
+	// Machine is what trust needs of the machine.
+	Machine Machine
+}
+
+// Machine is what commands know of the machine and may do to it.
+type Machine struct {
+	OS   string // as runtime.GOOS has it
+	Root string // what stands for / in the names of the system's files
+	Home string // the user's folder, "" where there is none
+	UID  int    // 0 is root
+	// Run runs one of the tools of this package with input as its standard
+	// input, and returns what it printed with an error that says why it failed.
+	Run func(ctx context.Context, input string, tool Tool, args ...string) (string, error)
+	// Has reports whether a tool is installed.
+	Has func(tool Tool) bool
 }
 
 // path makes a file's name from the command line absolute.
@@ -53,6 +68,18 @@ type Terminal struct {
 	// Resized sends something each time that the size changes, until ctx ends.
 	Resized func(ctx context.Context) <-chan struct{}
 }
+
+// Tool is a program of the machine that a command may start.
+type Tool string
+
+// The tools. Those of the system are named by their place: root's path may lack
+// it, and a user's may lead to others of the same name first.
+const (
+	ToolCACertificates Tool = "/usr/sbin/update-ca-certificates"
+	ToolCATrust        Tool = "/usr/bin/update-ca-trust"
+	ToolKeychain       Tool = "/usr/bin/security"
+	ToolNSS            Tool = "certutil"
+)
 
 // Servers are what the program can do that no client of the API can. The first
 // four block until ctx ends. cmd/landward wires them, so that this package

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -18,8 +19,9 @@ import (
 	"golang.org/x/term"
 )
 
-// System returns the State of the real process, which is of this version. It is the one place of this
-// package, with the files of saved logins, that meets package os.
+// System returns the State of the real process, which is of this version. It is
+// the one place of this package that meets package os, with the files of saved
+// logins and those of trusted authorities.
 func System(version string) State {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -38,6 +40,10 @@ func System(version string) State {
 		Terminal:  terminal(os.Stdin, os.Stdout, os.Getenv),
 		Open:      func(name string) (io.ReadCloser, error) { return os.Open(name) },
 		Git:       git,
+		Machine: Machine{
+			OS: runtime.GOOS, Root: string(filepath.Separator), Home: homeDir(os.Getenv), UID: os.Getuid(),
+			Run: runTool, Has: hasTool,
+		},
 	}
 }
 
@@ -46,8 +52,16 @@ func configDir(env func(string) string) string {
 	if dir := env("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "landward")
 	}
-	if home := env("HOME"); filepath.IsAbs(home) {
+	if home := homeDir(env); home != "" {
 		return filepath.Join(home, ".config", "landward")
+	}
+	return ""
+}
+
+// homeDir is the user's folder; empty where the user has none.
+func homeDir(env func(string) string) string {
+	if home := env("HOME"); filepath.IsAbs(home) {
+		return filepath.Clean(home)
 	}
 	return ""
 }
@@ -130,4 +144,40 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 		return string(out), fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 	}
 	return string(out), nil
+}
+
+// toolPatience is how long a tool may take; the keychain asks its user.
+const toolPatience = 2 * time.Minute
+
+// runTool runs a tool with the user's own settings. No shell is between.
+func runTool(ctx context.Context, input string, tool Tool, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, toolPatience)
+	defer cancel()
+	var cmd *exec.Cmd
+	switch tool { // a program's name is a constant where it is started
+	case ToolCACertificates:
+		cmd = exec.CommandContext(ctx, "/usr/sbin/update-ca-certificates", args...)
+	case ToolCATrust:
+		cmd = exec.CommandContext(ctx, "/usr/bin/update-ca-trust", args...)
+	case ToolKeychain:
+		cmd = exec.CommandContext(ctx, "/usr/bin/security", args...)
+	case ToolNSS:
+		cmd = exec.CommandContext(ctx, "certutil", args...)
+	default:
+		return "", fmt.Errorf("there is no tool %q", tool)
+	}
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		said := strings.TrimSpace(string(out))
+		return string(out), fmt.Errorf("%s: %w: %s", tool, err, said[strings.LastIndexByte(said, '\n')+1:])
+	}
+	return string(out), nil
+}
+
+// hasTool reports whether a tool is there to be started.
+func hasTool(tool Tool) bool {
+	_, err := exec.LookPath(string(tool))
+	return err == nil
 }

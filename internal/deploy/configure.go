@@ -177,11 +177,22 @@ func checkHealth(name string, h landward.Health) error {
 	return nil
 }
 
+// checkDomain says what is wrong with a host that an app is to have, or nil. One
+// that begins with "*." stands for all hosts one label below the rest, which may
+// not be a top-level domain.
 func (d *Deployer) checkDomain(host string) error {
-	normal, ok := landward.NormalHost(host)
-	if !ok || !strings.Contains(normal, ".") {
+	rest, wild := strings.CutPrefix(host, "*.")
+	normal, ok := landward.NormalHost(rest)
+	switch {
+	case !ok && strings.Contains(host, "*"):
+		return landward.Invalid("domain", "%q is not a domain name", landward.Printable(host)).
+			WithHint("a * stands for one whole label and comes first: *.example.com")
+	case !ok || !wild && !strings.Contains(normal, "."):
 		return landward.Invalid("domain", "%q is not a domain name", landward.Printable(host)).
 			WithHint("write it without scheme, port and path: www.example.com; write an international name in its xn-- form")
+	case wild && !strings.Contains(normal, "."):
+		return landward.Invalid("domain", "%q stands for every domain below %s", landward.Printable(host), normal).
+			WithHint("write a domain of your own after the *: *.example.com")
 	}
 	if normal == d.Domain || strings.HasSuffix(normal, "."+d.Domain) {
 		return landward.Invalid("domain", "%q belongs to this installation", normal).

@@ -80,6 +80,8 @@ type Candidate struct {
 	Services     []landward.Service
 	ReleasePhase landward.Command
 	Cron         []landward.Cron
+	Routing      landward.Routing
+	Assets       string
 }
 
 // Release writes the deployment's release with the app's settings of this
@@ -87,7 +89,7 @@ type Candidate struct {
 func (d *Deployer) Release(ctx context.Context, dep landward.Deployment, c Candidate) (landward.Release, error) {
 	rel, _, err := d.Store.CreateRelease(ctx, store.NewRelease{
 		AppID: dep.AppID, DeploymentID: dep.ID,
-		Services: c.Services, ReleasePhase: c.ReleasePhase, Cron: c.Cron,
+		Services: c.Services, ReleasePhase: c.ReleasePhase, Cron: c.Cron, Routing: c.Routing, Assets: c.Assets,
 		Source: dep.Source, Actor: dep.Actor,
 		Description: "Deploy " + dep.Source.Short(),
 		Deadline:    d.Now().Add(d.StartWithin),
@@ -193,6 +195,7 @@ func (d *Deployer) change(ctx context.Context, actor landward.Actor, app landwar
 	rel, dep, err := d.Store.CreateRelease(ctx, store.NewRelease{
 		AppID: app.ID, DeploymentID: dep.ID,
 		Services: base.Services, Cron: base.Cron, // no release command: it ran with these images before
+		Routing: base.Routing, Assets: base.Assets,
 		Settings: settings, Source: source, Actor: actor, Description: why,
 		Deadline: now.Add(d.StartWithin),
 	})

@@ -43,6 +43,7 @@ type App struct {
 	Previous  int
 	WarmUntil time.Time
 	Stopped   bool     // scaled to nothing by its owner: no units, a page that says so
+	Traffic   Traffic  // what holds for its requests at the moment
 	Settings  Settings // what the next release gets
 	CreatedAt time.Time
 	UpdatedAt time.Time

@@ -91,6 +91,7 @@ type Plan struct {
 	Services     []ServicePlan `json:"services"`
 	ReleasePhase Command       `json:"release,omitzero"`
 	Cron         []Cron        `json:"cron,omitempty"`
+	Routes       Routing       `json:"routes,omitzero"`
 	// Env are the variables that app.json declares; those without a value and
 	// Required must be set before a deploy.
 	Env []EnvDecl `json:"env,omitempty"`

@@ -16,10 +16,14 @@ type Release struct {
 	ReleasePhase Command // runs once before traffic; empty for none
 	Cron         []Cron
 	Settings     Settings
-	Source       Source
-	Actor        Actor
-	Description  string // "Deploy 1a2b3c4", "Set DATABASE_URL", "Roll back to v3"
-	CreatedAt    time.Time
+	Routing      Routing
+	// Assets is the folder, below the app's own, of the files that the edge
+	// serves for this release; empty for none.
+	Assets      string
+	Source      Source
+	Actor       Actor
+	Description string // "Deploy 1a2b3c4", "Set DATABASE_URL", "Roll back to v3"
+	CreatedAt   time.Time
 	// Phase says how the release command stands; it is the one thing that
 	// changes after a release was written.
 	Phase PhaseState

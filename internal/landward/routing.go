@@ -25,6 +25,34 @@ type Routing struct {
 	Strategy  Strategy      `json:"strategy,omitzero"`
 }
 
+// Serves reports whether requests reach the process: only such may sleep.
+func (r Routing) Serves(process string) bool {
+	if process == WebProcess && r.Static.Dir == "" {
+		return true
+	}
+	for _, p := range r.Paths {
+		if p.Process == process {
+			return true
+		}
+	}
+	return false
+}
+
+// Kinds of files that a release has for the edge, each a folder of its assets.
+const (
+	AssetPages  = "pages"
+	AssetStatic = "static"
+)
+
+// Traffic is what holds for an app's requests at the moment, whichever release
+// serves: it is no part of one.
+type Traffic struct {
+	Maintenance bool   `json:"maintenance,omitempty"` // every request gets a page that says so
+	Message     string `json:"message,omitempty"`     // on that page
+	Paused      bool   `json:"paused,omitempty"`      // requests are held
+	Asleep      bool   `json:"asleep,omitempty"`      // its web processes are stopped until somebody asks
+}
+
 // HTTPSMode says what plain HTTP gets.
 type HTTPSMode string
 

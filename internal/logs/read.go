@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"landward/internal/logs/accesslog"
 )
 
 // Query chooses lines.
@@ -73,7 +75,7 @@ func (s *Store) read(ctx context.Context, names []string, q Query, fn func(Line)
 		t := &tail{path: filepath.Join(s.dir, name)}
 		tails[i] = t
 		defer t.close()
-		err := t.history(func(l Line) {
+		err := t.history(ctx, q, func(l Line) {
 			ended = ended || l.Kind == kindEnd
 			if q.matches(l) {
 				lines = append(lines, l)
@@ -163,7 +165,11 @@ type tail struct {
 	buf  []byte
 }
 
-func (t *tail) history(fn func(Line)) error {
+// history gives what was written before now.
+func (t *tail) history(ctx context.Context, q Query, fn func(Line)) error {
+	if filepath.Base(t.path) == accesslog.Current {
+		return t.requests(ctx, q, fn)
+	}
 	old, err := os.Open(t.path + ".1")
 	if err == nil {
 		err = scan(old, fn)
@@ -173,6 +179,36 @@ func (t *tail) history(fn func(Line)) error {
 		return fmt.Errorf("read log: %w", err)
 	}
 	return t.more(fn)
+}
+
+// requests gives what the edge has written, through all its files. A follow
+// goes on at what is the end before that.
+func (t *tail) requests(ctx context.Context, q Query, fn func(Line)) error {
+	if q.Follow {
+		f, err := os.Open(t.path)
+		if err == nil {
+			_, err = f.Seek(0, io.SeekEnd)
+			t.f = f
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("read log: %w", err)
+		}
+	}
+	// Another filter may take lines out of the tail: then all are looked at.
+	wanted := accesslog.Query{Since: q.Since}
+	if q.Grep == "" && q.Process == "" && q.Tail <= accesslog.MaxTail {
+		wanted.Tail = q.Tail
+	}
+	err := accesslog.Read(ctx, filepath.Dir(t.path), wanted, func(raw []byte, _ *accesslog.Entry) error {
+		if l, ok := parse(raw); ok {
+			fn(l)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	return nil
 }
 
 // more reads from where the last call ended to the end of the file.

@@ -72,11 +72,14 @@ type Options struct {
 	// them.
 	OpenTree func(tar *os.File) (fs.FS, error)
 	Detect   func(tree fs.FS) (landward.Plan, error)
+	// CheckRouting says what is wrong with what an app says about its traffic.
+	CheckRouting func(landward.Routing) error
 
 	Instance  string
 	WorkDir   string // sources that wait for their build
 	ReposDir  string
-	AtOnce    int // builds on this host
+	SitesDir  string // files that the edge serves, a folder for each app's release
+	AtOnce    int    // builds on this host
 	Limits    build.Limits
 	MaxSource int64 // bytes of a source as a tar
 }

@@ -38,8 +38,14 @@ func (p *Pipeline) advance(ctx context.Context, d landward.Deployment) (released
 	if err != nil {
 		return false, err
 	}
+	assets, err := p.assets(ctx, d, plan.Routes)
+	if err != nil {
+		return false, err
+	}
 	failpoint.Hit("pipeline.built")
-	rel, err := p.Deploy.Release(ctx, d, deploy.Candidate{Services: services, ReleasePhase: plan.ReleasePhase, Cron: plan.Cron})
+	rel, err := p.Deploy.Release(ctx, d, deploy.Candidate{
+		Services: services, ReleasePhase: plan.ReleasePhase, Cron: plan.Cron, Routing: plan.Routes, Assets: assets,
+	})
 	if err != nil {
 		return false, err
 	}
@@ -56,6 +62,9 @@ func (p *Pipeline) check(ctx context.Context, d landward.Deployment, out *logs.O
 		return plan, err
 	}
 	if plan, err = p.plan(d); err != nil {
+		return plan, err
+	}
+	if err := p.checkRouting(plan); err != nil {
 		return plan, err
 	}
 	explain(out, plan, d.Source)
@@ -90,6 +99,23 @@ func (p *Pipeline) openSource(d landward.Deployment) (*os.File, error) {
 		return nil, fmt.Errorf("open source: %w", err)
 	}
 	return f, nil
+}
+
+// checkRouting refuses rules that the edge could not follow, and paths that
+// lead to no process.
+func (p *Pipeline) checkRouting(plan landward.Plan) error {
+	if err := p.CheckRouting(plan.Routes); err != nil {
+		return err
+	}
+	for i, rule := range plan.Routes.Paths {
+		if !slices.ContainsFunc(plan.Services, func(s landward.ServicePlan) bool {
+			return slices.ContainsFunc(s.Processes, func(pr landward.Process) bool { return pr.Name == rule.Process })
+		}) {
+			return landward.Invalid(fmt.Sprintf("routes.paths[%d].process", i), "there is no process %q", landward.Printable(rule.Process)).
+				WithHint("its processes are those of the Procfile and of `services` in landward.yaml")
+		}
+	}
+	return nil
 }
 
 // explain tells the pusher what was found.

@@ -85,7 +85,7 @@ func (t *trial) run(ctx context.Context) (bool, error) {
 
 // probe asks the unit once.
 func (t *trial) probe(ctx context.Context, rule landward.Health) (bool, error) {
-	if t.process.Name != landward.WebProcess && t.process.Port == 0 {
+	if !t.cand.Release.Routing.Serves(t.process.Name) && t.process.Port == 0 {
 		return t.w.r.Now().Sub(t.box.StartedAt) >= settle && t.box.State == engine.Running, nil
 	}
 	port := t.expected()
@@ -95,7 +95,7 @@ func (t *trial) probe(ctx context.Context, rule landward.Health) (bool, error) {
 		port = found
 	}
 	addr := netip.AddrPortFrom(t.box.Addr, uint16(port)) //nolint:gosec // checked to be a port
-	t.last = Probe(ctx, addr, t.host(), rule)
+	t.last = Probe(ctx, addr, t.host(), rule, t.cand.Release.Routing.Protocol)
 	if !t.last.Healthy {
 		return false, nil
 	}
@@ -163,7 +163,7 @@ func (t *trial) found(ctx context.Context) (int, error) {
 	return ports[t.unit.ID], err
 }
 
-func (t *trial) host() string { return t.w.last.App.Name + "." + t.w.r.Domain }
+func (t *trial) host() string { return t.w.last.App.Name + "." + t.w.r.Defaults.Domain }
 
 func (t *trial) rule() landward.Health { return healthRule(t.process.Health, t.w.r.Defaults.Health) }
 

@@ -3,6 +3,10 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"landward/internal/landward"
 )
@@ -14,7 +18,7 @@ const keepOutputs = 100
 // of the output of deployments long past. It runs when the app has a new
 // current release and is at rest: listing images keeps Docker busy.
 func (r *Reconciler) collect(ctx context.Context, app landward.App) {
-	err := r.collectImages(ctx, app)
+	err := errors.Join(r.collectImages(ctx, app), r.collectAssets(ctx, app.ID))
 	if outErr := r.collectOutputs(ctx, app.ID); outErr != nil {
 		err = errors.Join(err, outErr)
 	}
@@ -47,6 +51,41 @@ func (r *Reconciler) collectImages(ctx context.Context, app landward.App) error 
 		}
 	}
 	return nil
+}
+
+// collectAssets removes the files of releases that are not kept. Folders are
+// named after the deployment that made them: those of open ones stay.
+func (r *Reconciler) collectAssets(ctx context.Context, appID int64) error {
+	dir := filepath.Join(r.Defaults.Sites, strconv.FormatInt(appID, 10))
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		return nil //nolint:nilerr // most apps have none
+	}
+	keep := map[string]bool{}
+	open, err := r.Store.OpenDeployments(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range open {
+		keep[strconv.FormatInt(d.ID, 10)] = true
+	}
+	versions, err := r.Store.KeptVersions(ctx, appID, r.KeepReleases)
+	if err != nil {
+		return err
+	}
+	for _, v := range versions {
+		rel, err := r.Store.Release(ctx, appID, v)
+		if err != nil {
+			return err
+		}
+		keep[rel.Assets] = true
+	}
+	for _, e := range entries {
+		if !keep[strings.TrimPrefix(e.Name(), ".new-")] {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 // withinBudget returns how many releases each app may keep beside the one that

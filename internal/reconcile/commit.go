@@ -16,17 +16,17 @@ import (
 func (w *worker) commit(ctx context.Context, op Commit) error {
 	c := op.Candidate
 	out := w.out(c.Deployment)
-	if err := w.r.routes.set(ctx, op.Route); err != nil {
+	if err := w.r.routes.set(ctx, w.appID, op.Share); err != nil {
 		return err // the edge is away; the deadline decides
 	}
 	failpoint.Hit("reconcile.routed")
-	app, err := w.r.Store.Commit(ctx, c.Deployment.ID, w.r.Now().Add(w.r.Warm), "")
+	app, err := w.r.Store.Commit(ctx, c.Deployment.ID, w.r.Now().Add(w.r.warmFor(c.Release)), "")
 	if err != nil {
 		return err // cancelled at the last moment: the next plan takes the route back
 	}
 	failpoint.Hit("reconcile.committed")
 	out.Done("Deployed %s %s", app.Name, c.Release.V())
-	for _, host := range op.Route.Hosts {
+	for _, host := range op.Share.hosts() {
 		out.Info("%s", w.r.AppURL(host))
 	}
 	out.End()

@@ -27,6 +27,9 @@ func (r *Reconciler) Launch(ctx context.Context, actor landward.Actor, appID int
 	if err != nil {
 		return 0, err
 	}
+	if len(rel.Services) == 0 {
+		return 0, landward.Errorf(landward.CodeConflict, "%s is a static site: there is no image to run a command in", app.Name)
+	}
 	u := OneOff(app, rel, landward.Command{Argv: argv}, r.Defaults)
 	u.Command = argv // as typed: what the user's own shell left is meant literally
 	u.Process, u.Kind, u.TTY = "run", engine.KindRun, s.TTY

@@ -1,8 +1,6 @@
 package reconcile
 
 import (
-	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -25,6 +23,7 @@ type Desired struct {
 type Candidate struct {
 	Deployment landward.Deployment
 	Release    landward.Release
+	Trial      *Trial // its canary; nil before the first step
 }
 
 // Observed is what the world says about it.
@@ -34,7 +33,8 @@ type Observed struct {
 	Ready      map[string]bool // units on probation that passed their health rule
 	Ports      map[string]int  // units that listen elsewhere than expected
 	Retiring   map[string]bool // units that are being drained and removed
-	Route      route.Route     // as last sent to the edge
+	Share      Share           // as last sent to the edge
+	Canary     *route.Trial    // what the edge has counted of the candidate's canary; nil for nothing
 }
 
 func (o Observed) container(id string) (engine.Container, bool) {
@@ -65,13 +65,13 @@ type (
 		Candidate Candidate
 		Units     []engine.Unit
 	}
-	// SetRoute makes the edge use the route.
-	SetRoute struct{ Route route.Route }
+	// SetRoute makes the edge use the app's share of the table.
+	SetRoute struct{ Share Share }
 	// Commit sends traffic to the candidate and makes it current: the point of
 	// no return of a deployment.
 	Commit struct {
 		Candidate Candidate
-		Route     route.Route
+		Share     Share
 	}
 	// Fail ends the candidate's deployment.
 	Fail struct {
@@ -100,11 +100,11 @@ func (Retire) op()    {}
 // Plan compares wish and world and returns what to do next, in order. It is
 // pure. The caller does what it says and plans again; an empty plan means that
 // the wish is true.
-func Plan(d Desired, o Observed, def Defaults, domain string) []Op {
+func Plan(d Desired, o Observed, def Defaults) []Op {
 	if d.Deleted {
 		return []Op{RemoveApp{}}
 	}
-	if d.revertible(o) {
+	if d.revertible(o, def) {
 		if id := d.died(o, def); id != "" {
 			return []Op{Revert{Unit: id}}
 		}
@@ -114,8 +114,8 @@ func Plan(d Desired, o Observed, def Defaults, domain string) []Op {
 	if d.Current != nil && !d.App.Stopped {
 		ops = append(ops, d.upkeep(o, def, keep)...)
 	}
-	now := routeOf(d, d.Current, o, def, domain)
-	if !sameRoute(now, o.Route) {
+	now := d.withCanary(shareOf(d, d.Current, o, def), o, def)
+	if !now.same(o.Share) {
 		ops = append(ops, SetRoute{now})
 	}
 	if d.Previous != nil {
@@ -126,7 +126,7 @@ func Plan(d Desired, o Observed, def Defaults, domain string) []Op {
 		}
 	}
 	if d.Candidate != nil {
-		ops = append(ops, d.advance(o, def, domain, keep)...)
+		ops = append(ops, d.advance(o, def, keep)...)
 	}
 	if gone := retired(o, keep, d.Candidate); len(gone) > 0 {
 		// Before a wait, not after it: nothing below depends on the outcome.
@@ -150,6 +150,9 @@ func Plan(d Desired, o Observed, def Defaults, domain string) []Op {
 func (d Desired) upkeep(o Observed, def Defaults, keep map[string]bool) []Op {
 	var start []engine.Unit
 	for _, u := range Units(d.App, *d.Current, def) {
+		if d.App.Traffic.Asleep && d.Current.Routing.Serves(u.Process) {
+			continue
+		}
 		keep[u.ID] = true
 		c, ok := o.container(u.ID)
 		if !ok || c.State == engine.Created || c.State == engine.Exited || c.Restart != engine.RestartAlways {
@@ -162,17 +165,17 @@ func (d Desired) upkeep(o Observed, def Defaults, keep map[string]bool) []Op {
 	return []Op{Start{Units: start}}
 }
 
-// keepWarm marks the web units of the previous release as kept.
+// keepWarm marks the previous release's units that requests reach as kept.
 func (d Desired) keepWarm(def Defaults, keep map[string]bool) {
 	for _, u := range Units(d.App, *d.Previous, def) {
-		if u.Process == landward.WebProcess {
+		if d.Previous.Routing.Serves(u.Process) {
 			keep[u.ID] = true
 		}
 	}
 }
 
 // advance returns the candidate's next step.
-func (d Desired) advance(o Observed, def Defaults, domain string, keep map[string]bool) []Op {
+func (d Desired) advance(o Observed, def Defaults, keep map[string]bool) []Op {
 	c := *d.Candidate
 	units := Units(d.App, c.Release, def)
 	for _, u := range units {
@@ -207,12 +210,16 @@ func (d Desired) advance(o Observed, def Defaults, domain string, keep map[strin
 	case len(wait) > 0:
 		return []Op{Await{c, units}}
 	}
-	return []Op{Commit{c, routeOf(d, &c.Release, o, def, domain)}}
+	if ops, ok := d.canary(o); ok {
+		return ops
+	}
+	return []Op{Commit{c, shareOf(d, &c.Release, o, def)}}
 }
 
 // revertible reports whether the previous release could take over at once.
-func (d Desired) revertible(o Observed) bool {
-	return d.Current != nil && d.Previous != nil && !d.App.Stopped && o.Now.Before(d.App.WarmUntil)
+func (d Desired) revertible(o Observed, def Defaults) bool {
+	return d.Current != nil && d.Previous != nil && !d.App.Stopped && o.Now.Before(d.App.WarmUntil) &&
+		o.Now.Before(d.WentLive.Add(def.Warm))
 }
 
 // died returns a web unit of the current release that ended since it went
@@ -259,53 +266,4 @@ func retired(o Observed, keep map[string]bool, cand *Candidate) []engine.Contain
 		}
 	}
 	return gone
-}
-
-// routeOf returns the app's share of the table when rel serves; nil: none does.
-func routeOf(d Desired, rel *landward.Release, o Observed, def Defaults, domain string) route.Route {
-	r := route.Route{App: d.App.Name, AppID: d.App.ID, Hosts: []string{d.App.Name + "." + domain}}
-	if rel == nil {
-		r.Hosts = append(r.Hosts, d.App.Settings.Domains...)
-		r.State = route.StateEmpty
-		if d.Candidate != nil {
-			r.State = route.StateStarting
-		}
-		return r
-	}
-	r.Release = rel.Version
-	r.Hosts = append(r.Hosts, rel.Settings.Domains...)
-	web := 0
-	for _, u := range Units(d.App, *rel, def) {
-		if u.Process != landward.WebProcess {
-			continue
-		}
-		web++
-		c, ok := o.container(u.ID)
-		if !ok || c.State != engine.Running || !c.Addr.IsValid() {
-			continue
-		}
-		p, svc, _ := rel.Process(u.Process)
-		port := Port(*rel, svc, p, def)
-		if found := o.Ports[u.ID]; found != 0 {
-			port = found
-		}
-		r.Targets = append(r.Targets, route.Target{
-			Addr: netip.AddrPortFrom(c.Addr, uint16(port)), //nolint:gosec // checked to be a port
-			Unit: fmt.Sprintf("%s.%d", u.Process, u.Index), ID: u.ID,
-		})
-	}
-	switch {
-	case d.App.Stopped || web == 0:
-		r.State, r.Targets = route.StateStopped, nil
-	case len(r.Targets) == 0:
-		r.State = route.StateDown
-	default:
-		r.State = route.StateUp
-	}
-	return r
-}
-
-func sameRoute(a, b route.Route) bool {
-	return a.App == b.App && a.AppID == b.AppID && a.Release == b.Release && a.State == b.State &&
-		slices.Equal(a.Hosts, b.Hosts) && slices.Equal(a.Targets, b.Targets) && a.Socket == b.Socket && a.Limits == b.Limits
 }

@@ -17,7 +17,8 @@ import (
 
 var (
 	noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	def  = Defaults{
+	def  = Defaults{Warm: 10 * time.Second,
+		Domain:    domain,
 		Resources: landward.Resources{Memory: 512 << 20, MilliCPU: 1000, Pids: 512}, StopTimeout: 30 * time.Second, Port: 5000,
 		Health: landward.Health{Interval: time.Second, Timeout: 5 * time.Second, Grace: time.Minute},
 	}
@@ -76,9 +77,11 @@ func show(ops []Op) string {
 				s += fmt.Sprintf(" v%d/%s.%d", c.Release, c.Process, c.Index)
 			}
 		case SetRoute:
-			s += fmt.Sprintf(" v%d %s %d", op.Route.Release, op.Route.State, len(op.Route.Targets))
+			s += fmt.Sprintf(" v%d %s %d", op.Share[0].Release, op.Share[0].State, len(op.Share[0].Targets))
+		case StepCanary:
+			s += fmt.Sprintf(" %d", op.Percent)
 		case Commit:
-			s += fmt.Sprintf(" v%d to %d", op.Candidate.Release.Version, len(op.Route.Targets))
+			s += fmt.Sprintf(" v%d to %d", op.Candidate.Release.Version, len(op.Share[0].Targets))
 		}
 		out = append(out, s)
 	}
@@ -86,13 +89,13 @@ func show(ops []Op) string {
 }
 
 // upRoute is the route that the plan wants for a release whose containers are cs.
-func upRoute(rel landward.Release, cs []engine.Container) route.Route {
-	for _, op := range Plan(Desired{App: app(rel.Version, 0, time.Time{}), Current: &rel}, Observed{Now: noon, Containers: cs}, def, domain) {
+func upRoute(rel landward.Release, cs []engine.Container) Share {
+	for _, op := range Plan(Desired{App: app(rel.Version, 0, time.Time{}), Current: &rel}, Observed{Now: noon, Containers: cs}, def) {
 		if s, ok := op.(SetRoute); ok {
-			return s.Route
+			return s.Share
 		}
 	}
-	return route.Route{}
+	return nil
 }
 
 func TestPlan(t *testing.T) {
@@ -129,45 +132,45 @@ func TestPlan(t *testing.T) {
 		{"nothing deployed", Desired{App: app(0, 0, time.Time{})}, Observed{}, "setroute v0 empty 0"},
 		{"first deployment", Desired{App: app(0, 0, time.Time{}), Candidate: cand(v1)}, Observed{},
 			"setroute v0 starting 0; start web.1 worker.1 on probation; await"},
-		{"all is well", Desired{App: app(1, 0, time.Time{}), Current: &v1}, Observed{Containers: old, Route: upRoute(v1, old)}, ""},
+		{"all is well", Desired{App: app(1, 0, time.Time{}), Current: &v1}, Observed{Containers: old, Share: upRoute(v1, old)}, ""},
 		{"new beside old", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(v2)},
-			Observed{Containers: old, Route: upRoute(v1, old)}, "start web.1 worker.1 on probation; await"},
+			Observed{Containers: old, Share: upRoute(v1, old)}, "start web.1 worker.1 on probation; await"},
 		{"wait for health", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(v2)},
-			Observed{Containers: both, Route: upRoute(v1, old)}, "await"},
+			Observed{Containers: both, Share: upRoute(v1, old)}, "await"},
 		{"healthy", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(v2)},
-			Observed{Containers: both, Ready: ready(both), Route: upRoute(v1, old)}, "commit v2 to 1"},
+			Observed{Containers: both, Ready: ready(both), Share: upRoute(v1, old)}, "commit v2 to 1"},
 		{"the edge was swapped, the store was not told", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(v2)},
-			Observed{Containers: both, Route: upRoute(v2, fresh)}, "setroute v1 up 1; await"},
+			Observed{Containers: both, Share: upRoute(v2, fresh)}, "setroute v1 up 1; await"},
 		{"committed: old web stays warm, old worker goes, new ones are kept", Desired{App: app(2, 1, warm), Current: &v2, Previous: &v1, WentLive: noon},
-			Observed{Containers: both, Route: upRoute(v2, fresh)}, "start web.1 worker.1; retire v1/worker.1"},
+			Observed{Containers: both, Share: upRoute(v2, fresh)}, "start web.1 worker.1; retire v1/worker.1"},
 		{"warm", Desired{App: app(2, 1, warm), Current: &v2, Previous: &v1, WentLive: noon.Add(-time.Second)},
-			Observed{Containers: slices.Concat(old[:1], live2), Route: upRoute(v2, live2)}, ""},
+			Observed{Containers: slices.Concat(old[:1], live2), Share: upRoute(v2, live2)}, ""},
 		{"no longer warm", Desired{App: app(2, 1, noon.Add(-time.Second)), Current: &v2, Previous: &v1},
-			Observed{Containers: slices.Concat(old[:1], live2), Route: upRoute(v2, live2)}, "endwarm; retire v1/web.1"},
+			Observed{Containers: slices.Concat(old[:1], live2), Share: upRoute(v2, live2)}, "endwarm; retire v1/web.1"},
 		{"being retired already", Desired{App: app(2, 0, time.Time{}), Current: &v2},
-			Observed{Containers: slices.Concat(old[:1], live2), Retiring: ready(old), Route: upRoute(v2, live2)}, ""},
+			Observed{Containers: slices.Concat(old[:1], live2), Retiring: ready(old), Share: upRoute(v2, live2)}, ""},
 		{"died on probation", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(v2)},
-			Observed{Containers: slices.Concat(old, with(fresh, func(c *engine.Container) { c.State = engine.Exited })), Route: upRoute(v1, old)}, "fail"},
+			Observed{Containers: slices.Concat(old, with(fresh, func(c *engine.Container) { c.State = engine.Exited })), Share: upRoute(v1, old)}, "fail"},
 		{"deadline passed", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(v2)},
-			Observed{Now: noon.Add(time.Hour), Containers: both, Route: upRoute(v1, old)}, "fail"},
+			Observed{Now: noon.Add(time.Hour), Containers: both, Share: upRoute(v1, old)}, "fail"},
 		{"failed: its containers go", Desired{App: app(1, 0, time.Time{}), Current: &v1},
-			Observed{Containers: both, Route: upRoute(v1, old)}, "retire v2/web.1 v2/worker.1"},
+			Observed{Containers: both, Share: upRoute(v1, old)}, "retire v2/web.1 v2/worker.1"},
 		{"died soon after going live", Desired{App: app(2, 1, warm), Current: &v2, Previous: &v1, WentLive: noon.Add(-5 * time.Second)},
-			Observed{Containers: slices.Concat(old, with(live2, func(c *engine.Container) { c.State, c.FinishedAt = engine.Restarting, noon })), Route: upRoute(v2, live2)}, "revert"},
-		{"the whole host was restarted while warm", Desired{App: app(2, 1, warm), Current: &v2, Previous: &v1, WentLive: noon.Add(-5 * time.Second)},
-			Observed{Containers: with(slices.Concat(old[:1], live2), func(c *engine.Container) { c.FinishedAt = noon }), Route: upRoute(v2, live2)}, ""},
+			Observed{Containers: slices.Concat(old, with(live2, func(c *engine.Container) { c.State, c.FinishedAt = engine.Restarting, noon })), Share: upRoute(v2, live2)}, "revert"},
+		{"the whole host was restarted while warm", Desired{App: app(2, 1, warm), Current: &v2, Previous: &v1},
+			Observed{Containers: with(slices.Concat(old[:1], live2), func(c *engine.Container) { c.FinishedAt = noon }), Share: upRoute(v2, live2)}, ""},
 		{"release command first", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(phased)},
-			Observed{Containers: old, Route: upRoute(v1, old)}, "runphase"},
+			Observed{Containers: old, Share: upRoute(v1, old)}, "runphase"},
 		{"release command done", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(migrated)},
-			Observed{Containers: old, Route: upRoute(v1, old)}, "start web.1 worker.1 on probation; await"},
+			Observed{Containers: old, Share: upRoute(v1, old)}, "start web.1 worker.1 on probation; await"},
 		{"scale takes over what runs", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(scaled)},
-			Observed{Containers: old, Ready: ready(old), Route: upRoute(v1, old)}, "start web.2 on probation; await"},
+			Observed{Containers: old, Ready: ready(old), Share: upRoute(v1, old)}, "start web.2 on probation; await"},
 		{"a domain needs no container", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(renamed)},
-			Observed{Containers: old, Ready: ready(old), Route: upRoute(v1, old)}, "commit v2 to 1"},
+			Observed{Containers: old, Ready: ready(old), Share: upRoute(v1, old)}, "commit v2 to 1"},
 		{"somebody removed a container", Desired{App: app(1, 0, time.Time{}), Current: &v1},
-			Observed{Containers: old[1:], Route: upRoute(v1, old)}, "start web.1; setroute v1 down 0"},
+			Observed{Containers: old[1:], Share: upRoute(v1, old)}, "start web.1; setroute v1 down 0"},
 		{"stopped by its owner", Desired{App: landward.App{ID: 1, Name: "blog", Current: 1, Stopped: true}, Current: &v1},
-			Observed{Containers: old, Route: upRoute(v1, old)}, "setroute v1 stopped 0; retire v1/web.1 v1/worker.1"},
+			Observed{Containers: old, Share: upRoute(v1, old)}, "setroute v1 stopped 0; retire v1/web.1 v1/worker.1"},
 		{"deleted", Desired{App: app(1, 0, time.Time{}), Deleted: true}, Observed{Containers: old}, "removeapp"},
 	}
 	for _, tt := range tests {
@@ -175,7 +178,7 @@ func TestPlan(t *testing.T) {
 			if tt.o.Now.IsZero() {
 				tt.o.Now = noon
 			}
-			if got := show(Plan(tt.d, tt.o, def, domain)); got != tt.want {
+			if got := show(Plan(tt.d, tt.o, def)); got != tt.want {
 				t.Errorf("plan:\n got %s\nwant %s", got, tt.want)
 			}
 		})
@@ -229,5 +232,89 @@ func TestPort(t *testing.T) {
 				t.Errorf("got %d, want %d", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestCanaryPlan(t *testing.T) {
+	v1, v2 := release(1, "sha256:one"), release(2, "sha256:two")
+	v2.Routing.Strategy = landward.Strategy{Kind: landward.StrategyCanary, Steps: []int{5, 25, 100}, StepTime: time.Minute}
+	both := slices.Concat(boxes(v1, engine.RestartAlways), boxes(v2, engine.RestartNever))
+	ready := map[string]bool{}
+	for _, c := range both {
+		ready[c.Unit] = true
+	}
+	counts := func(answers, errors uint64) *route.Trial {
+		return &route.Trial{Canary: route.Counts{Answers: answers, Errors: errors}, Stable: route.Counts{Answers: 100}}
+	}
+	since := func(d time.Duration, step int) *Trial { return &Trial{Step: step, Since: noon.Add(-d)} }
+	tests := []struct {
+		name   string
+		trial  *Trial
+		counts *route.Trial
+		want   string
+		share  int // of the canary in the route, -1 for none
+	}{
+		{"begins", nil, nil, "stepcanary 5", -1},
+		{"runs", since(time.Second, 0), counts(10, 0), "", 5},
+		{"goes on", since(time.Minute, 0), counts(100, 0), "stepcanary 25", 5},
+		{"a few errors are allowed", since(time.Second, 1), counts(100, 5), "", 25},
+		{"too few answers to judge", since(time.Second, 1), counts(10, 10), "", 25},
+		{"aborted", since(time.Second, 1), counts(100, 50), "abortcanary", 25},
+		{"ends", since(time.Minute, 1), counts(100, 0), "commit v2 to 1", 25},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: &Candidate{
+				Release: v2, Trial: tt.trial,
+				Deployment: landward.Deployment{ID: 7, State: landward.StateStarting, Deadline: noon.Add(time.Hour)},
+			}}
+			o := Observed{Now: noon, Containers: both, Ready: ready, Canary: tt.counts}
+			var share Share
+			for _, op := range Plan(d, o, def) {
+				if s, ok := op.(SetRoute); ok {
+					share = s.Share
+				}
+			}
+			got := -1
+			if share[0].Canary != nil {
+				got = share[0].Canary.Percent
+				if len(share[0].Canary.Targets) != 1 {
+					t.Errorf("the canary has %d targets", len(share[0].Canary.Targets))
+				}
+			}
+			if got != tt.share {
+				t.Errorf("the route gives the canary %d%%, want %d%%", got, tt.share)
+			}
+			o.Share = share
+			if got := show(Plan(d, o, def)); got != tt.want {
+				t.Errorf("plan: %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestSleepPlan: an app that sleeps has no container that requests reach, and a
+// route that says so before they go.
+func TestSleepPlan(t *testing.T) {
+	v1 := release(1, "sha256:one")
+	a := app(1, 0, time.Time{})
+	a.Traffic.Asleep = true
+	boxed := boxes(v1, engine.RestartAlways)
+	if got, want := show(Plan(Desired{App: a, Current: &v1}, Observed{Now: noon, Containers: boxed, Share: upRoute(v1, boxed)}, def)),
+		"setroute v1 asleep 0; retire v1/web.1"; got != want {
+		t.Errorf("plan: %q, want %q", got, want)
+	}
+}
+
+// TestStaticPlan: a site of files goes live without a container.
+func TestStaticPlan(t *testing.T) {
+	v1 := landward.Release{AppID: 1, Version: 1, Phase: landward.PhaseDone, Assets: "9",
+		Routing: landward.Routing{Static: landward.Static{Dir: "public"}}}
+	d := Desired{App: app(0, 0, time.Time{}), Candidate: &Candidate{Release: v1,
+		Deployment: landward.Deployment{ID: 9, State: landward.StateReleasing, Deadline: noon.Add(time.Hour)}}}
+	ops := Plan(d, Observed{Now: noon}, def)
+	c, ok := ops[len(ops)-1].(Commit)
+	if !ok || c.Share[0].State != route.StateUp || c.Share[0].Static == nil || c.Share[0].Static.Dir != "1/9/static" {
+		t.Errorf("plan: %s %+v", show(ops), ops)
 	}
 }

@@ -34,14 +34,12 @@ type Options struct {
 	Log    *slog.Logger
 	Now    func() time.Time
 
-	Domain    string
 	APISocket string // where the system's own host is served
 	AppURL    func(host string) string
 	// Forget removes what other packages keep of a deleted app (its repository).
 	Forget func(ctx context.Context, app landward.App) error
 
 	Defaults       Defaults
-	Warm           time.Duration // how long the web units of the release before stay, for a quick way back
 	DrainLimit     time.Duration // what a request may still take on a unit that is retired
 	ReleaseTimeout time.Duration // of a release command
 	KeepReleases   int           // releases beside the current one whose images stay
@@ -69,7 +67,7 @@ type Reconciler struct {
 // New returns a Reconciler that does nothing yet.
 func New(o Options) *Reconciler {
 	r := &Reconciler{Options: o, workers: map[int64]*worker{}}
-	r.routes = newRoutes(o.Edge, o.Domain, o.APISocket, o.Now, o.Log)
+	r.routes = newRoutes(o.Edge, o.Defaults.Domain, o.APISocket, o.Now, o.Log)
 	r.output = newCollector(o.Engine, o.Logs, o.Now, o.Log)
 	r.cron = &scheduler{r: r}
 	return r
@@ -146,7 +144,7 @@ func (r *Reconciler) firstTable(ctx context.Context) error {
 			return err
 		}
 		o := Observed{Now: r.Now(), Containers: byApp[app.ID], Ports: ports}
-		r.routes.put(routeOf(d, d.Current, o, r.Defaults, r.Domain))
+		r.routes.put(app.ID, shareOf(d, d.Current, o, r.Defaults))
 	}
 	return r.routes.ready(ctx)
 }
@@ -225,7 +223,7 @@ func (r *Reconciler) desired(ctx context.Context, appID int64) (Desired, error) 
 	if err != nil {
 		return Desired{}, err
 	}
-	d := Desired{App: app, WentLive: app.WarmUntil.Add(-r.Warm)}
+	d := Desired{App: app, WentLive: app.WarmUntil}
 	for _, v := range []struct {
 		version int
 		into    **landward.Release
@@ -238,6 +236,9 @@ func (r *Reconciler) desired(ctx context.Context, appID int64) (Desired, error) 
 			return Desired{}, err
 		}
 		*v.into = &rel
+	}
+	if d.Current != nil {
+		d.WentLive = app.WarmUntil.Add(-r.warmFor(*d.Current))
 	}
 	d.Candidate, err = r.candidate(ctx, appID)
 	return d, err
@@ -272,10 +273,23 @@ func (r *Reconciler) candidate(ctx context.Context, appID int64) (*Candidate, er
 		if err != nil {
 			return nil, err
 		}
-		return &Candidate{Deployment: dep, Release: rel}, nil
+		trial, err := r.trialOf(ctx, dep.ID)
+		return &Candidate{Deployment: dep, Release: rel, Trial: trial}, err
 	}
 	return nil, nil
 }
+
+// warmFor is how long the release before rel stays warm. A blue-green one waits
+// for its owner, but not for ever.
+func (r *Reconciler) warmFor(rel landward.Release) time.Duration {
+	if rel.Routing.Strategy.Kind == landward.StrategyBlueGreen {
+		return max(r.Defaults.Warm, blueGreenWarm)
+	}
+	return r.Defaults.Warm
+}
+
+// blueGreenWarm is how long the other half of a blue-green pair stays.
+const blueGreenWarm = 24 * time.Hour
 
 // portFact names the fact that keeps where a unit was found listening.
 func portFact(unit string) string { return "port:" + unit }

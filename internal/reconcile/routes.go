@@ -20,6 +20,8 @@ type Edge interface {
 	Drain(ctx context.Context, units []string, limit time.Duration) error
 	// Generation returns the generation of the table in use.
 	Generation(ctx context.Context) (int64, error)
+	// Trial returns what was counted while the app's canary runs, nil without one.
+	Trial(ctx context.Context, appID int64) (*route.Trial, error)
 }
 
 // routes holds every app's share of the table and sends the whole each time
@@ -31,7 +33,7 @@ type routes struct {
 	log    *slog.Logger
 
 	mu         sync.Mutex
-	byApp      map[int64]route.Route
+	byApp      map[int64]Share
 	generation int64
 	whole      bool // every app has been put once
 	sent       bool // the edge has our latest
@@ -43,22 +45,22 @@ const checkEvery = 5 * time.Second
 
 func newRoutes(edge Edge, domain, socket string, now func() time.Time, log *slog.Logger) *routes {
 	return &routes{
-		edge: edge, now: now, log: log, byApp: map[int64]route.Route{},
-		system: route.Route{App: "landward", Hosts: []string{"landward." + domain}, State: route.StateUp, Socket: socket,
+		edge: edge, now: now, log: log, byApp: map[int64]Share{},
+		system: route.Route{App: "landward", Hosts: []string{"landward." + domain}, State: route.StateUp, Socket: socket, Compress: landward.SwitchOff,
 			// Uploads have limits of their own there, and some answers take as long as a build.
 			Limits: route.Limits{MaxBody: -1, AnswerWithin: time.Hour}},
 	}
 }
 
-// put notes a route without sending it.
-func (t *routes) put(r route.Route) {
+// put notes an app's share without sending it.
+func (t *routes) put(appID int64, s Share) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.byApp[r.AppID] = r
+	t.byApp[appID] = s
 }
 
-// get returns the app's route as last set.
-func (t *routes) get(appID int64) route.Route {
+// get returns the app's share as last set.
+func (t *routes) get(appID int64) Share {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.byApp[appID]
@@ -81,18 +83,18 @@ func (t *routes) isReady() bool {
 	return t.whole
 }
 
-// set changes one app's route in the edge. On an error the edge still has what
+// set changes one app's share in the edge. On an error the edge still has what
 // it had, and so have we.
-func (t *routes) set(ctx context.Context, r route.Route) error {
+func (t *routes) set(ctx context.Context, appID int64, s Share) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old, had := t.byApp[r.AppID]
-	t.byApp[r.AppID] = r
+	old, had := t.byApp[appID]
+	t.byApp[appID] = s
 	if err := t.send(ctx); err != nil {
 		if had {
-			t.byApp[r.AppID] = old
+			t.byApp[appID] = old
 		} else {
-			delete(t.byApp, r.AppID)
+			delete(t.byApp, appID)
 		}
 		return err
 	}
@@ -121,8 +123,8 @@ func (t *routes) send(ctx context.Context) error {
 	t.sent = false
 	t.generation = max(t.generation+1, t.now().UnixMicro())
 	table := route.Table{Generation: t.generation, MadeAt: t.now(), Routes: []route.Route{t.system}}
-	for _, r := range t.byApp {
-		table.Routes = append(table.Routes, r)
+	for _, s := range t.byApp {
+		table.Routes = append(table.Routes, s...)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -71,6 +71,9 @@ func (w *worker) beginStarting(ctx context.Context, c Candidate) error {
 	}
 	// Twice the grace: containers need time to be made before they can be healthy.
 	deadline := w.r.Now().Add(2*grace + time.Minute)
+	if n := len(w.last.canarySteps()); n > 0 {
+		deadline = deadline.Add(time.Duration(n) * (stepFor(c.Release.Routing.Strategy) + time.Minute))
+	}
 	_, err := w.r.Store.Advance(ctx, c.Deployment.ID, []landward.State{landward.StateReleasing}, landward.StateStarting, deadline)
 	return err
 }
@@ -140,7 +143,7 @@ func (w *worker) retire(ctx context.Context, boxes []engine.Container) {
 // retireOne drains the unit while drain lasts, and then removes it. From then
 // on there is no way back: who wants the unit again waits for its end.
 func (w *worker) retireOne(ctx, drain context.Context, c engine.Container) error {
-	if c.Process == landward.WebProcess && c.State == engine.Running {
+	if c.Kind == engine.KindProcess && c.State == engine.Running {
 		if err := w.r.Edge.Drain(drain, []string{c.Unit}, w.r.DrainLimit); err != nil {
 			w.log.Warn("unit not drained", "unit", c.Unit, "error", err)
 		}

@@ -19,6 +19,9 @@ type Defaults struct {
 	StopTimeout time.Duration
 	Port        int // what PORT is where neither user nor image says
 	Health      landward.Health
+	Warm        time.Duration // how long the web units of the release before stay, for a quick way back
+	Domain      string        // apps answer at APP.Domain
+	Sites       string        // folder of the files that the edge serves
 }
 
 // Units returns the containers that a release wants, in order. A unit's ID
@@ -36,7 +39,7 @@ func Units(app landward.App, rel landward.Release, def Defaults) []engine.Unit {
 				u.StopTimeout = p.StopTimeout
 			}
 			port := strconv.Itoa(Port(rel, svc, p, def))
-			if p.Name == landward.WebProcess || p.Port != 0 {
+			if rel.Routing.Serves(p.Name) || p.Port != 0 {
 				if _, set := u.Env["PORT"]; !set {
 					u.Env["PORT"] = port
 				}
@@ -64,9 +67,9 @@ func PhaseUnit(app landward.App, rel landward.Release, def Defaults) engine.Unit
 // OneOff returns a container of the default service for a command that ends.
 // The caller gives it its ID, process and kind.
 func OneOff(app landward.App, rel landward.Release, cmd landward.Command, def Defaults) engine.Unit {
-	svc := rel.Services[0]
-	for _, s := range rel.Services {
-		if s.Name == landward.DefaultService {
+	var svc landward.Service // a static site has none
+	for i, s := range rel.Services {
+		if i == 0 || s.Name == landward.DefaultService {
 			svc = s
 		}
 	}

@@ -95,7 +95,7 @@ func (w *worker) pass(ctx context.Context) (next time.Duration, done bool, err e
 			return 0, false, err
 		}
 		w.last = d
-		ops := Plan(d, o, w.r.Defaults, w.r.Domain)
+		ops := Plan(d, o, w.r.Defaults)
 		if len(ops) == 0 {
 			return w.nextLook(d, o), false, w.atRest(ctx)
 		}
@@ -133,7 +133,7 @@ func (w *worker) look(ctx context.Context) (Desired, Observed, error) {
 	w.mu.Unlock()
 	return d, Observed{
 		Now: w.r.Now(), Containers: containers, Ready: w.ready, Ports: ports,
-		Retiring: retiring, Route: w.r.routes.get(w.appID),
+		Retiring: retiring, Share: w.r.routes.get(w.appID), Canary: w.measured(ctx, d),
 	}, nil
 }
 
@@ -164,6 +164,9 @@ func (w *worker) nextLook(d Desired, o Observed) time.Duration {
 	}
 	if d.Candidate != nil {
 		next = min(next, d.Candidate.Deployment.Deadline.Sub(o.Now))
+		if d.Candidate.Trial != nil {
+			next = min(next, judgeEvery)
+		}
 	}
 	return max(next+time.Millisecond, time.Millisecond)
 }
@@ -197,11 +200,15 @@ func (w *worker) step(ctx context.Context, op Op) error {
 	case Await:
 		return w.await(ctx, op)
 	case SetRoute:
-		return w.r.routes.set(ctx, op.Route)
+		return w.r.routes.set(ctx, w.appID, op.Share)
 	case Commit:
 		return w.commit(ctx, op)
 	case Fail:
 		return w.failed(ctx, op)
+	case StepCanary:
+		return w.stepCanary(ctx, op)
+	case AbortCanary:
+		return w.abortCanary(ctx, op)
 	case Revert:
 		return w.revert(ctx, op)
 	case EndWarm:

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"landward/internal/landward"
@@ -15,6 +16,7 @@ func (t Table) Check() error {
 		return landward.Invalid("generation", "%d is not a generation", t.Generation)
 	}
 	hosts := make(map[string]int, len(t.Routes))
+	owners := make(map[string]int64, len(t.Routes))
 	ids := make(map[string]int)
 	for i, r := range t.Routes {
 		at := fmt.Sprintf("routes[%d]", i)
@@ -22,13 +24,22 @@ func (t Table) Check() error {
 			return err
 		}
 		for j, h := range r.Hosts {
-			if other, taken := hosts[h]; taken {
+			key := h + r.Prefix
+			if other, taken := hosts[key]; taken {
 				return landward.Invalid(fmt.Sprintf("%s.hosts[%d]", at, j),
-					"%s is already the host of routes[%d]", h, other)
+					"%s is already the host of routes[%d]", key, other)
 			}
-			hosts[h] = i
+			hosts[key] = i
+			if other, ok := owners[h]; ok && other != r.AppID {
+				return landward.Invalid(fmt.Sprintf("%s.hosts[%d]", at, j), "%s is the host of another app", h)
+			}
+			owners[h] = r.AppID
 		}
-		for j, g := range r.Targets {
+		targets := r.Targets
+		if r.Canary != nil {
+			targets = append(targets[:len(targets):len(targets)], r.Canary.Targets...)
+		}
+		for j, g := range targets {
 			if other, taken := ids[g.ID]; taken {
 				return landward.Invalid(fmt.Sprintf("%s.targets[%d].id", at, j),
 					"%s is already a target of routes[%d]", landward.Printable(g.ID), other)
@@ -41,13 +52,13 @@ func (t Table) Check() error {
 
 func (r Route) check(at string) error {
 	for j, h := range r.Hosts {
-		if n, ok := landward.NormalHost(h); !ok || n != h {
+		if n, ok := landward.NormalHost(strings.TrimPrefix(h, "*.")); !ok || n != strings.TrimPrefix(h, "*.") {
 			return landward.Invalid(fmt.Sprintf("%s.hosts[%d]", at, j),
 				"%q is not a host name in its normal form", landward.Printable(h))
 		}
 	}
 	switch r.State {
-	case StateUp, StateStarting, StateDown, StateStopped, StateEmpty:
+	case StateUp, StateStarting, StateDown, StateStopped, StateEmpty, StateAsleep, StatePaused:
 	default:
 		return landward.Invalid(at+".state", "%q is not a state of a route", landward.Printable(string(r.State)))
 	}
@@ -57,17 +68,46 @@ func (r Route) check(at string) error {
 	if r.Socket != "" && len(r.Targets) > 0 {
 		return landward.Invalid(at+".socket", "a route has a socket or targets, not both")
 	}
-	for j, g := range r.Targets {
-		where := fmt.Sprintf("%s.targets[%d]", at, j)
+	if err := checkTargets(at+".targets", r.Targets); err != nil {
+		return err
+	}
+	if r.Canary != nil {
+		if r.Canary.Percent < 0 || r.Canary.Percent > 100 {
+			return landward.Invalid(at+".canary.percent", "%d is not between 0 and 100", r.Canary.Percent)
+		}
+		if err := checkTargets(at+".canary.targets", r.Canary.Targets); err != nil {
+			return err
+		}
+	}
+	if r.Limits.ReadTimeout < 0 || r.Limits.AnswerWithin < 0 || r.Limits.Hold < 0 || r.Idle < 0 {
+		return landward.Invalid(at+".limits", "a time limit cannot be negative")
+	}
+	if r.Static != nil && !strings.HasPrefix(r.Static.Dir, "/") {
+		return landward.Invalid(at+".static.dir", "%q is not an absolute path", landward.Printable(r.Static.Dir))
+	}
+	return checkPrefix(at, r.Prefix)
+}
+
+// checkPrefix accepts "" and "/a/b": no other way to write the same path.
+func checkPrefix(at, prefix string) error {
+	if prefix == "" {
+		return nil
+	}
+	if prefix[0] != '/' || path.Clean(prefix) != prefix || prefix == "/" || strings.ContainsAny(prefix, "%?#\\;") {
+		return landward.Invalid(at+".prefix", "%q is not a path prefix such as /api", landward.Printable(prefix))
+	}
+	return nil
+}
+
+func checkTargets(at string, targets []Target) error {
+	for j, g := range targets {
+		where := fmt.Sprintf("%s[%d]", at, j)
 		if !g.Addr.IsValid() || g.Addr.Port() == 0 || g.Addr.Addr().IsUnspecified() || g.Addr.Addr().IsMulticast() {
 			return landward.Invalid(where+".addr", "%s is not an address that can be connected to", g.Addr)
 		}
 		if g.ID == "" {
 			return landward.Invalid(where+".id", "a target needs an id")
 		}
-	}
-	if r.Limits.ReadTimeout < 0 || r.Limits.AnswerWithin < 0 {
-		return landward.Invalid(at+".limits", "a time limit cannot be negative")
 	}
 	return nil
 }

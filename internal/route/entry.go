@@ -51,6 +51,15 @@ const (
 	CodeBusy         Code = "busy"          // too many connections
 	CodeInternal     Code = "internal"      // our fault
 	CodeShuttingDown Code = "shutting_down" // the edge is going away
+	CodeHeld         Code = "held"          // the app slept or was paused for too long
+	CodeMaintenance  Code = "maintenance"   // its owner says so
+	CodeForbidden    Code = "forbidden"     // not from this address
+	CodeUnauthorized Code = "unauthorized"  // without a user that may
+	CodeRateLimited  Code = "rate_limited"  // too many requests
+	CodeNotFound     Code = "not_found"     // no such file
+	CodeMisdirected  Code = "misdirected"   // another host than the connection's certificate
+	CodeRedirected   Code = "redirected"    // sent elsewhere
+	CodeUpstream     Code = "upstream_auth" // the service that says who may in does not answer
 )
 
 // Fault is an answer that the edge makes itself.
@@ -62,6 +71,8 @@ type Fault struct {
 	Reason     string // one line more for the curious, such as what was malformed
 	RequestID  string
 	RetryAfter int // seconds; 0: say nothing
+	// Header holds further lines of the answer's head, each with its CRLF.
+	Header []byte
 }
 
 // DrainReport says how the requests on retired targets ended.

@@ -98,6 +98,20 @@ type Maintenance struct {
 	Message string `json:"message,omitempty"`
 }
 
+// Trial compares the two versions of an app while a canary runs, as the edge
+// has counted.
+type Trial struct {
+	Canary Counts `json:"canary"`
+	Stable Counts `json:"stable"`
+}
+
+// Counts are what became of some requests.
+type Counts struct {
+	Answers uint64        `json:"answers"`
+	Errors  uint64        `json:"errors"` // 5xx, and answers that were not whole
+	P95     time.Duration `json:"p95"`    // at most this for 95 of 100; an upper bound
+}
+
 // Canary is a second set of targets that gets a share of the requests.
 type Canary struct {
 	Release int      `json:"release"`

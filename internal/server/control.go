@@ -28,6 +28,8 @@ import (
 	"landward/internal/logs"
 	"landward/internal/pipeline"
 	"landward/internal/reconcile"
+	"landward/internal/route/edge"
+	"landward/internal/route/guard"
 	"landward/internal/secret"
 	"landward/internal/source"
 	"landward/internal/source/archive"
@@ -44,7 +46,7 @@ type Parts struct {
 	Runner  engine.Runner
 	Images  engine.Images
 	Builder build.Builder
-	Edge    reconcile.Edge
+	Edge    *edge.Client
 }
 
 // Control is the part that holds the desired state.
@@ -123,15 +125,16 @@ func (c *Control) wire() {
 		Domain: cfg.Domain, StartWithin: cfg.ReleaseTimeout + cfg.DeployTimeout, KeepReleases: cfg.KeepReleases,
 	})
 	c.reconciler = reconcile.New(reconcile.Options{
-		Store: c.store, Engine: c.parts.Engine, Runner: c.parts.Runner, Images: c.parts.Images, Edge: c.parts.Edge,
+		Store: c.store, Engine: c.parts.Engine, Runner: c.parts.Runner, Images: c.parts.Images, Edge: edgeOf{c.parts.Edge},
 		Logs: c.logs, Notify: c, Log: c.log.With("component", "reconcile"), Now: time.Now,
-		Domain: cfg.Domain, APISocket: cfg.APISocket(), AppURL: c.url, Forget: c.forget,
+		APISocket: cfg.APISocket(), AppURL: c.url, Forget: c.forget,
 		Defaults: reconcile.Defaults{
+			Domain: cfg.Domain, Sites: cfg.SitesDir(), Warm: cfg.Warm,
 			Resources: cfg.AppLimits(), StopTimeout: cfg.DrainLimit, Port: defaultPort,
 			Health: landward.Health{Interval: time.Second, Timeout: 5 * time.Second, Grace: min(cfg.DeployTimeout, time.Minute)},
 		},
 		DiskBudget: cfg.DiskBudget,
-		Warm:       cfg.Warm, DrainLimit: cfg.DrainLimit, ReleaseTimeout: cfg.ReleaseTimeout, KeepReleases: cfg.KeepReleases,
+		DrainLimit: cfg.DrainLimit, ReleaseTimeout: cfg.ReleaseTimeout, KeepReleases: cfg.KeepReleases,
 	})
 }
 
@@ -151,7 +154,8 @@ func (c *Control) url(host string) string {
 }
 
 func (c *Control) forget(_ context.Context, app landward.App) error {
-	return os.RemoveAll(filepath.Join(c.cfg.ReposDir(), strconv.FormatInt(app.ID, 10)+".git"))
+	id := strconv.FormatInt(app.ID, 10)
+	return errors.Join(os.RemoveAll(filepath.Join(c.cfg.ReposDir(), id+".git")), os.RemoveAll(filepath.Join(c.cfg.SitesDir(), id)))
 }
 
 // listen makes the faces and opens their sockets and ports.
@@ -172,7 +176,7 @@ func (c *Control) listen() error {
 			}
 			return archive.FS(f, info.Size(), limits)
 		},
-		Detect:   detect.Detect,
+		Detect: detect.Detect, CheckRouting: guard.Check, SitesDir: cfg.SitesDir(),
 		Instance: c.instance, WorkDir: cfg.WorkDir(), ReposDir: cfg.ReposDir(), AtOnce: cfg.Builds,
 		Limits:    buildLimits(cfg),
 		MaxSource: limits.Unpacked,
@@ -269,6 +273,7 @@ func (c *Control) Run(ctx context.Context) error {
 	work, wctx := errgroup.WithContext(wctx)
 	work.Go(func() error { return c.pipeline.Run(wctx) })
 	work.Go(func() error { return c.reconciler.Run(wctx) })
+	work.Go(func() error { return c.followEdge(wctx) })
 	c.log.Info("control is up", "api", c.url("landward."+c.cfg.Domain), "ssh", c.ssh.Addr().String())
 	err := intake.Wait()
 	stop()

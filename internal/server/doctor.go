@@ -40,7 +40,7 @@ func (c *Control) Status(ctx context.Context) (client.Status, error) {
 		last := &s.Components[len(s.Components)-1]
 		last.State, last.Message = "degraded", info.Warnings[0]
 	}
-	generation, err := c.parts.Edge.Generation(ctx)
+	generation, err := edgeOf{c.parts.Edge}.Generation(ctx)
 	part("edge", fmt.Sprintf("routes of generation %d", generation), err)
 	return s, nil
 }
@@ -113,7 +113,7 @@ func diskCheck(name string, free, total, reserve int64) client.Check {
 }
 
 func (c *Control) checkEdge(ctx context.Context) client.Check {
-	if _, err := c.parts.Edge.Generation(ctx); err != nil {
+	if _, err := c.parts.Edge.Status(ctx); err != nil {
 		return bad("fail", "edge", landward.AsError(err).Message, "it serves on with its last routes; look at its log: does another program have the port "+c.cfg.HTTP+"?")
 	}
 	return ok("edge", "listens on %s", c.cfg.HTTP)

@@ -20,9 +20,7 @@ import (
 	"landward/internal/engine"
 	"landward/internal/engine/docker"
 	"landward/internal/engine/remote"
-	"landward/internal/reconcile"
 	"landward/internal/route/edge"
-	"landward/internal/route/plane"
 )
 
 // newLog returns the process's own log.
@@ -34,22 +32,6 @@ func newLog(cfg config.Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, o))
 }
 
-// RunEdge runs the edge until ctx ends.
-func RunEdge(ctx context.Context, cfg config.Config) error {
-	if err := makeDirs(cfg); err != nil {
-		return err
-	}
-	limits := plane.Limits{MaxBody: cfg.MaxBody}
-	if cfg.MaxBody == 0 {
-		limits.MaxBody = -1
-	}
-	e := edge.New(edge.Options{
-		HTTP: cfg.HTTP, RoutesFile: cfg.RoutesFile(), Socket: cfg.EdgeSocket(), LogDir: cfg.LogsDir(), Quiet: !cfg.AccessLog,
-		Log: newLog(cfg).With("process", "edge"), Limits: limits,
-	})
-	return e.Run(ctx)
-}
-
 // RunControl runs control until ctx ends; the engine and the edge are other
 // processes, which may come and go.
 func RunControl(ctx context.Context, cfg config.Config) error {
@@ -58,7 +40,7 @@ func RunControl(ctx context.Context, cfg config.Config) error {
 	edgeClient := edge.NewClient(cfg.EdgeSocket())
 	defer edgeClient.Close()
 	c, err := NewControl(ctx, cfg, Parts{
-		Engine: eng, Runner: eng, Images: eng, Builder: eng, Edge: EdgeOf(edgeClient),
+		Engine: eng, Runner: eng, Images: eng, Builder: eng, Edge: edgeClient,
 	}, newLog(cfg).With("process", "control"))
 	if err != nil {
 		return err
@@ -186,7 +168,7 @@ func removeData(cfg config.Config) error {
 	var errs []error
 	for _, path := range []string{
 		cfg.DBPath(), cfg.DBPath() + "-wal", cfg.DBPath() + "-shm", cfg.ReposDir(), cfg.LogsDir(), cfg.KeysDir(), cfg.WorkDir(),
-		cfg.RoutesFile(), cfg.RunDir(), filepath.Join(cfg.Data, "cache"), cfg.InstanceFile(),
+		cfg.RoutesFile(), cfg.CertsDir(), cfg.SitesDir(), cfg.RunDir(), filepath.Join(cfg.Data, "cache"), cfg.InstanceFile(),
 	} {
 		errs = append(errs, os.RemoveAll(path))
 	}
@@ -194,19 +176,4 @@ func removeData(cfg config.Config) error {
 		errs = append(errs, os.Remove(cfg.Data))
 	}
 	return errors.Join(errs...)
-}
-
-// EdgeOf returns the edge behind a client as the reconciler knows it.
-func EdgeOf(c *edge.Client) reconcile.Edge { return edgeOf{c} }
-
-type edgeOf struct{ *edge.Client }
-
-func (e edgeOf) Drain(ctx context.Context, units []string, limit time.Duration) error {
-	_, err := e.Client.Drain(ctx, units, limit)
-	return err
-}
-
-func (e edgeOf) Generation(ctx context.Context) (int64, error) {
-	s, err := e.Status(ctx)
-	return s.Generation, err
 }

@@ -34,6 +34,7 @@ type Server struct {
 	Client *client.Client // as root
 	Engine *fake.Engine
 	HTTP   string // where the edge listens
+	HTTPS  string // likewise; empty without --https
 	Config config.Config
 	t      testing.TB
 	log    *buffer
@@ -61,10 +62,15 @@ func Start(t testing.TB, flags ...string) *Server {
 		}
 	})
 	log := slog.New(slog.NewTextHandler(s.log, nil))
-	e := edge.New(edge.Options{
-		HTTP: "127.0.0.1:0", RoutesFile: s.Config.RoutesFile(), Socket: s.Config.EdgeSocket(),
-		LogDir: s.Config.LogsDir(), Log: log, Grace: time.Second,
-	})
+	o, err := server.EdgeOptions(s.Config, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.HTTP, o.Grace = "127.0.0.1:0", time.Second
+	e, err := edge.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := os.MkdirAll(s.Config.RunDir(), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +78,12 @@ func Start(t testing.TB, flags ...string) *Server {
 		t.Fatal(err)
 	}
 	s.HTTP = e.Addr().String()
+	if a := e.SecureAddr(); a != nil {
+		s.HTTPS = a.String()
+	}
 	edgeClient := edge.NewClient(s.Config.EdgeSocket())
 	c, err := server.NewControl(ctx, s.Config, server.Parts{
-		Engine: s.Engine, Runner: s.Engine, Images: s.Engine, Builder: builder{s.Engine}, Edge: server.EdgeOf(edgeClient),
+		Engine: s.Engine, Runner: s.Engine, Images: s.Engine, Builder: builder{s.Engine}, Edge: edgeClient,
 	}, log)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -12,19 +13,22 @@ import (
 // defaultEnvironment is the one that migration 0001 makes.
 const defaultEnvironment = 1
 
-const appColumns = `id, environment_id, name, deploy_branch, current, previous, warm_until, stopped, settings, created_at, updated_at`
+const appColumns = `id, environment_id, name, deploy_branch, current, previous, warm_until, stopped, traffic, settings, created_at, updated_at`
 
 func (s *Store) scanApp(row scanner) (landward.App, error) {
 	var a landward.App
 	var warm, created, updated int64
-	var sealed []byte
+	var sealed, traffic []byte
 	err := row.Scan(&a.ID, &a.EnvironmentID, &a.Name, &a.DeployBranch, &a.Current, &a.Previous,
-		&warm, &a.Stopped, &sealed, &created, &updated)
+		&warm, &a.Stopped, &traffic, &sealed, &created, &updated)
 	if err != nil {
 		return landward.App{}, err
 	}
 	if a.Settings, err = s.openSettings(sealed, appContext(a.ID)); err != nil {
 		return landward.App{}, fmt.Errorf("read settings of app %d: %w", a.ID, err)
+	}
+	if a.Traffic, err = landward.ParseJSON[landward.Traffic](traffic); err != nil {
+		return landward.App{}, fmt.Errorf("decode traffic of app %d: %w", a.ID, err)
 	}
 	a.WarmUntil, a.CreatedAt, a.UpdatedAt = moment(warm), moment(created), moment(updated)
 	return a, nil
@@ -127,6 +131,26 @@ func (s *Store) SetDeployBranch(ctx context.Context, appID int64, branch string)
 // SetStopped says whether the app's owner wants it to run nothing at all.
 func (s *Store) SetStopped(ctx context.Context, appID int64, stopped bool) error {
 	return s.updateApp(ctx, "set stopped", appID, `stopped = ?`, stopped)
+}
+
+// UpdateTraffic changes what holds for the app's requests, and returns what
+// holds then.
+func (s *Store) UpdateTraffic(ctx context.Context, appID int64, change func(landward.Traffic) landward.Traffic) (landward.Traffic, error) {
+	var now landward.Traffic
+	err := s.write(ctx, "set traffic", func(t tx) error {
+		a, err := s.appByID(ctx, t, appID)
+		if err != nil {
+			return err
+		}
+		now = change(a.Traffic)
+		data, err := json.Marshal(now)
+		if err != nil {
+			return fmt.Errorf("encode traffic: %w", err)
+		}
+		_, err = t.exec(ctx, `UPDATE apps SET traffic = ?, updated_at = ? WHERE id = ?`, string(data), millis(t.now), appID)
+		return err
+	})
+	return now, err
 }
 
 func (s *Store) updateApp(ctx context.Context, what string, appID int64, set string, arg any) error {

@@ -17,6 +17,8 @@ type NewRelease struct {
 	Services            []landward.Service
 	ReleasePhase        landward.Command
 	Cron                []landward.Cron
+	Routing             landward.Routing
+	Assets              string
 	Settings            *landward.Settings // nil: the app's
 	Source              landward.Source
 	Actor               landward.Actor
@@ -29,6 +31,8 @@ type releaseBody struct {
 	Services     []landward.Service `json:"services"`
 	ReleasePhase landward.Command   `json:"release,omitzero"`
 	Cron         []landward.Cron    `json:"cron,omitempty"`
+	Routing      landward.Routing   `json:"routing,omitzero"`
+	Assets       string             `json:"assets,omitempty"`
 	Source       landward.Source    `json:"source"`
 	Description  string             `json:"description"`
 }
@@ -53,6 +57,7 @@ func (s *Store) scanRelease(row scanner) (landward.Release, error) {
 		return landward.Release{}, fmt.Errorf("read settings of release v%d of app %d: %w", r.Version, r.AppID, err)
 	}
 	r.Services, r.ReleasePhase, r.Cron = body.Services, body.ReleasePhase, body.Cron
+	r.Routing, r.Assets = body.Routing, body.Assets
 	r.Source, r.Description = body.Source, body.Description
 	r.CreatedAt = moment(created)
 	return r, nil
@@ -118,7 +123,8 @@ func (s *Store) CreateRelease(ctx context.Context, n NewRelease) (landward.Relea
 
 func (s *Store) insertRelease(ctx context.Context, t tx, n NewRelease, settings landward.Settings) (landward.Release, error) {
 	body, err := json.Marshal(releaseBody{
-		Services: n.Services, ReleasePhase: n.ReleasePhase, Cron: n.Cron, Source: n.Source, Description: n.Description,
+		Services: n.Services, ReleasePhase: n.ReleasePhase, Cron: n.Cron, Routing: n.Routing, Assets: n.Assets,
+		Source: n.Source, Description: n.Description,
 	})
 	if err != nil {
 		return landward.Release{}, fmt.Errorf("encode release: %w", err)

@@ -18,7 +18,7 @@ CREATE TABLE apps (
   deleted_at     INTEGER NOT NULL DEFAULT 0,        -- set: the reconciler removes what is left, then the row
   created_at     INTEGER NOT NULL,
   updated_at     INTEGER NOT NULL
-) STRICT;
+, traffic TEXT NOT NULL DEFAULT '{}') STRICT;
 
 CREATE TABLE cron_runs (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -86,12 +86,20 @@ func (d *detector) build() error {
 		d.plan.Why = manifest.FileName
 		return nil
 	}
+	if d.onlyFiles() {
+		d.serveFiles(found{why: manifest.FileName})
+		return nil
+	}
 	if b == nil {
 		b = &manifest.Build{}
 	}
 	found, err := d.recipe(b)
 	if err != nil {
 		return err
+	}
+	if found.static != "" {
+		d.serveFiles(found)
+		return nil
 	}
 	d.plan.Builder, d.plan.Why, d.web = found.builder, found.why, found.web
 	d.app = &landward.ServicePlan{Name: landward.DefaultService, Build: buildPlan(b, found)}
@@ -126,6 +134,7 @@ type found struct {
 	why        string // the file that gave it away
 	dockerfile string // path of an existing Dockerfile in the context
 	generated  string // or the text of one
+	static     string // or the folder of files that needs no image
 	web        landward.Command
 	notices    []string
 }

@@ -15,11 +15,13 @@ func (d *detector) run() error {
 		if !s.Own() {
 			continue
 		}
-		own, err := d.ownService(s)
+		own, ok, err := d.ownService(s)
 		if err != nil {
 			return err
 		}
-		d.plan.Services = append(d.plan.Services, own)
+		if ok {
+			d.plan.Services = append(d.plan.Services, own)
+		}
 	}
 	d.release()
 	d.cron()
@@ -35,23 +37,28 @@ func (d *detector) run() error {
 	if d.plan.Builder == "" {
 		d.plan.Builder = "image"
 	}
+	d.plan.Routes = d.manifest.Routes
 	d.plan.Env = d.appJSON.Env
 	d.plan.Notices = append(d.plan.Notices, d.appJSON.Notices...)
 	d.checkNames()
 	return nil
 }
 
-// ownService is a service with an image or a build of its own.
-func (d *detector) ownService(s manifest.Service) (landward.ServicePlan, error) {
-	p := landward.ServicePlan{Name: s.Name, Image: s.Image, Volumes: s.Volumes}
+// ownService is a service with an image or a build of its own. ok is false for
+// one that is only files.
+func (d *detector) ownService(s manifest.Service) (p landward.ServicePlan, ok bool, err error) {
+	p = landward.ServicePlan{Name: s.Name, Image: s.Image, Volumes: s.Volumes}
 	process := landward.Process{Name: s.Name, Replicas: 1}
 	if d.procfile.Has(s.Name) {
-		return p, landward.Invalid(s.Where, "%q is a process of the Procfile and cannot have an image or build of its own", s.Name)
+		return p, false, landward.Invalid(s.Where, "%q is a process of the Procfile and cannot have an image or build of its own", s.Name)
 	}
 	if s.Build != nil {
 		f, err := d.recipe(s.Build)
 		if err != nil {
-			return p, err
+			return p, false, err
+		}
+		if f.static != "" {
+			return p, false, d.ownFiles(s, f)
 		}
 		p.Build, process.Command = buildPlan(s.Build, f), f.web
 		if d.plan.Builder == "" {
@@ -64,7 +71,7 @@ func (d *detector) ownService(s manifest.Service) (landward.ServicePlan, error) 
 	}
 	lay(&process, s)
 	p.Processes = []landward.Process{process}
-	return p, nil
+	return p, true, nil
 }
 
 // appService gives the default service its processes: those that the Procfile

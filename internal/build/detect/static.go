@@ -1,15 +1,26 @@
 package detect
 
-import "strings"
+import (
+	"path"
+	"strings"
 
-// static recognises a site of plain files.
+	"landward/internal/build/manifest"
+	"landward/internal/landward"
+)
+
+// static recognises a site of plain files. It gets no image: the edge serves
+// the files.
 func (s source) static() (found, bool, error) {
 	for _, root := range []string{".", "public"} {
 		index := strings.TrimPrefix(root+"/index.html", "./")
 		if !exists(s.tree, index) {
 			continue
 		}
-		f := found{builder: "static", title: "Static", why: index, generated: staticDockerfile(root)}
+		if s.namesProcesses() {
+			return found{}, false, landward.Errorf(landward.CodeInvalid, "%s makes this a static site, which has no image for a process to run in", s.where(index)).
+				WithHint("add a Dockerfile for the processes; routes: {static: {dir: %s}} in landward.yaml then serves the files beside them", path.Join(s.context, root))
+		}
+		f := found{builder: "static", title: "Static", why: index, static: path.Join(s.context, root)}
 		if root == "." {
 			f.notices = []string{"Serving every file of the tree but hidden ones and Landward's own. Move the site to public/ to serve only that."}
 		}
@@ -18,50 +29,30 @@ func (s source) static() (found, bool, error) {
 	return found{}, false, nil
 }
 
-// nginxConf serves /srv as a user that is not root, in an image whose root
-// file system may be read-only. PORT is put in when the container starts.
-const nginxConf = `worker_processes 1;
-pid /tmp/nginx.pid;
-error_log /dev/stderr warn;
-events { worker_connections 1024; }
-http {
-    include /etc/nginx/mime.types;
-    default_type application/octet-stream;
-    access_log off;
-    sendfile on;
-    server_tokens off;
-    absolute_redirect off;
-    gzip on;
-    gzip_types text/css text/plain application/javascript application/json image/svg+xml;
-    client_body_temp_path /tmp/body;
-    proxy_temp_path /tmp/proxy;
-    fastcgi_temp_path /tmp/fastcgi;
-    uwsgi_temp_path /tmp/uwsgi;
-    scgi_temp_path /tmp/scgi;
-    server {
-        listen LISTEN_PORT;
-        root /srv;
-        log_not_found off;
-        error_page 404 /404.html;
-        location = /404.html { internal; }
-        location ~ ^/\.(?!well-known/) { return 404; }
-        location ~ ^/(Procfile|Dockerfile|app\.json|landward\.yaml)$ { return 404; }
-        location / { try_files $uri $uri/ $uri.html =404; }
-    }
-}`
+// onlyFiles reports whether landward.yaml names a folder of files to serve and
+// nothing else in the tree says how to build something.
+func (d *detector) onlyFiles() bool {
+	return d.manifest.Routes.Static.Dir != "" && d.manifest.Build == nil && len(d.procfile.Processes) == 0 &&
+		len(d.manifest.Services) == 0 && !exists(d.tree, "Dockerfile")
+}
 
-func staticDockerfile(root string) string {
-	d := &dockerfile{}
-	d.line("ARG NGINX_IMAGE=nginx:alpine")
-	d.line("")
-	d.line("FROM ${NGINX_IMAGE}")
-	d.line("COPY <<'CONF' /etc/nginx/landward.conf")
-	d.line("%s", nginxConf)
-	d.line("CONF")
-	d.line("COPY %s /srv", root)
-	d.line("USER %s", appUser)
-	d.line("ENTRYPOINT []")
-	d.exec("/bin/sh", "-c", `sed "s/LISTEN_PORT/${PORT:-5000}/" /etc/nginx/landward.conf >/tmp/nginx.conf && `+
-		`exec nginx -c /tmp/nginx.conf -g 'daemon off;'`)
-	return d.String()
+// serveFiles makes the app a static site.
+func (d *detector) serveFiles(f found) {
+	d.plan.Builder, d.plan.Why = "static", f.why
+	if d.manifest.Routes.Static.Dir == "" {
+		d.manifest.Routes.Static.Dir = f.static
+	}
+	d.notice("Static app detected: %s", f.why)
+	d.plan.Notices = append(d.plan.Notices, f.notices...)
+}
+
+// ownFiles is a service of landward.yaml whose folder is a static site: it can
+// only be the one that everybody sees.
+func (d *detector) ownFiles(s manifest.Service, f found) error {
+	if s.Name != landward.WebProcess {
+		return landward.Invalid(s.Where, "%s is a static site, and only web can be one", landward.Printable(s.Name)).
+			WithHint("name the folder in routes: {static: {dir: %s}}, or give it a Dockerfile", f.static)
+	}
+	d.serveFiles(f)
+	return nil
 }

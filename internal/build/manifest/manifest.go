@@ -7,6 +7,7 @@ package manifest
 import (
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,11 @@ type Manifest struct {
 	Release  landward.Command
 	Services []Service // in file order
 	Cron     []landward.Cron
+	// Routes is what the sections routes and deploy say. Each value is checked
+	// by itself: whether a process or a folder exists is for who has the tree.
+	Routes landward.Routing
+
+	lines map[string]int // of the keys of routes and deploy
 }
 
 // Build says how an image is made. Its zero values mean "not given".
@@ -90,6 +96,8 @@ func Parse(data []byte) (Manifest, error) {
 		"release":  func(n *node) (err error) { m.out.Release, err = m.command(n, "release"); return err },
 		"services": m.services,
 		"cron":     m.cron,
+		"routes":   m.routes,
+		"deploy":   m.deploy,
 	})
 	if err != nil {
 		return Manifest{}, err
@@ -161,13 +169,14 @@ func (m *manifestReader) args(n *node, name string, into map[string]string) erro
 }
 
 // treePath reads a path inside the tree and returns it clean, "" for the root.
+// A ".." is refused also where it would not lead out: the schema cannot count.
 func (r reader) treePath(n *node, name string) (string, error) {
 	s, err := r.str(n, name)
 	if err != nil {
 		return "", err
 	}
 	clean := path.Clean(s)
-	if path.IsAbs(s) || strings.ContainsRune(s, '\\') || !fs.ValidPath(clean) {
+	if path.IsAbs(s) || strings.ContainsRune(s, '\\') || !fs.ValidPath(clean) || slices.Contains(strings.Split(s, "/"), "..") {
 		return "", r.errorf(n.line, "%s is %q; it must be a path inside the source tree", name, landward.Printable(s))
 	}
 	if clean == "." {

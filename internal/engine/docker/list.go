@@ -162,7 +162,7 @@ func (d *Docker) Watch(ctx context.Context) (<-chan engine.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	filter := d.mine().Add("type", string(events.ContainerEventType)).
 		Add("event", string(events.ActionStart), string(events.ActionDie), string(events.ActionOOM), string(events.ActionDestroy),
-		string(events.ActionRename))
+			string(events.ActionRename))
 	res := d.api.Events(ctx, client.EventsListOptions{Filters: filter})
 	select {
 	case err := <-res.Err: // the connection failed before anything came

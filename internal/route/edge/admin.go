@@ -18,6 +18,7 @@ type Status struct {
 	plane.Snapshot
 	MadeAt  time.Time `json:"made_at"`         // of the table in use
 	Dropped uint64    `json:"dropped_entries"` // of the access logs
+	PID     int       `json:"pid"`             // tells two edges apart while one takes over
 }
 
 // drainRequest is the body of POST /v1/drain.
@@ -42,6 +43,11 @@ func (e *Edge) adminServer() *http.Server {
 	mux.HandleFunc("PUT /v1/table", e.handleTable)
 	mux.HandleFunc("POST /v1/drain", e.handleDrain)
 	mux.HandleFunc("GET /v1/status", e.handleStatus)
+	mux.HandleFunc("GET /v1/events", e.handleEvents)
+	mux.HandleFunc("GET /v1/certs", e.handleCerts)
+	mux.HandleFunc("GET /v1/root", e.handleRoot)
+	mux.HandleFunc("PUT /v1/certs/{host}", e.handlePutPair)
+	mux.HandleFunc("DELETE /v1/certs/{host}", e.handleRemovePair)
 	mux.HandleFunc("GET /metrics", e.handleMetrics)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 }
@@ -93,7 +99,7 @@ func (e *Edge) handleMetrics(w http.ResponseWriter, _ *http.Request) {
 
 // status returns the counters of the moment.
 func (e *Edge) status() Status {
-	return Status{Snapshot: e.plane.Snapshot(), MadeAt: e.plane.Table().MadeAt, Dropped: e.logs.Dropped()}
+	return Status{Snapshot: e.plane.Snapshot(), MadeAt: e.plane.Table().MadeAt, Dropped: e.logs.Dropped(), PID: os.Getpid()}
 }
 
 func (e *Edge) answer(w http.ResponseWriter, status int, v any) {
@@ -112,6 +118,8 @@ func (e *Edge) fail(w http.ResponseWriter, err error) {
 		status = http.StatusBadRequest
 	case landward.CodeConflict:
 		status = http.StatusConflict
+	case landward.CodeNotFound:
+		status = http.StatusNotFound
 	default:
 		e.log.Error("serve control", "err", err)
 	}
@@ -120,7 +128,10 @@ func (e *Edge) fail(w http.ResponseWriter, err error) {
 
 // peerListener takes connections of our own user and of root, and closes all
 // others, whatever the socket's mode has become.
-type peerListener struct{ *net.UnixListener }
+type peerListener struct {
+	*net.UnixListener
+	info os.FileInfo // of its socket
+}
 
 // Accept returns the next connection whose peer may come in.
 func (l peerListener) Accept() (net.Conn, error) {

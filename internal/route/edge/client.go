@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
+	"landward/internal/cert"
 	"landward/internal/landward"
 	"landward/internal/route"
 )
@@ -57,6 +59,57 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	err := c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
 	return s, err
+}
+
+// Certs returns how the hosts' certificates stand.
+func (c *Client) Certs(ctx context.Context) ([]cert.Status, error) {
+	var list []cert.Status
+	err := c.call(ctx, http.MethodGet, "/v1/certs", nil, &list)
+	return list, err
+}
+
+// PutPair gives a host a key pair of its owner's.
+func (c *Client) PutPair(ctx context.Context, host string, p Pair) (cert.Status, error) {
+	var s cert.Status
+	err := c.call(ctx, http.MethodPut, "/v1/certs/"+url.PathEscape(host), p, &s)
+	return s, err
+}
+
+// RemovePair takes it away again.
+func (c *Client) RemovePair(ctx context.Context, host string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/certs/"+url.PathEscape(host), nil, nil)
+}
+
+// Root returns the certificate of the local authority, PEM; empty without one.
+func (c *Client) Root(ctx context.Context) (string, error) {
+	var a struct {
+		Root string `json:"root"`
+	}
+	err := c.call(ctx, http.MethodGet, "/v1/root", nil, &a)
+	return a.Root, err
+}
+
+// Events hands each event to fn until ctx ends or the edge goes. ready is
+// called once the edge tells events.
+func (c *Client) Events(ctx context.Context, ready func(), fn func(Event)) error {
+	resp, err := c.do(ctx, http.MethodGet, "/v1/events", nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	dec := json.NewDecoder(resp.Body)
+	for first := true; ; first = false {
+		var e Event
+		if err := dec.Decode(&e); err != nil {
+			return fmt.Errorf("read events of edge: %w", err)
+		}
+		if first {
+			ready()
+		}
+		if e.Kind != eventBeat {
+			fn(e)
+		}
+	}
 }
 
 // Metrics returns the counters in the Prometheus text format.

@@ -1,7 +1,7 @@
 // Package edge is the process that the public talks to: the data plane with
-// its listeners, its access logs, the route table that it keeps over restarts,
-// and the unix socket by which control hands it the next one. It must never
-// call Docker, open the database or decide anything about a deployment.
+// its listeners, TLS, DNS, its access logs, the route table that it keeps over
+// restarts, and the unix socket by which control hands it the next one. It must
+// never call Docker, open the database or decide anything about a deployment.
 package edge
 
 import (
@@ -10,12 +10,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
 
+	"landward/internal/cert"
+	"landward/internal/dns"
 	"landward/internal/route"
 	"landward/internal/route/access"
+	"landward/internal/route/h2"
 	"landward/internal/route/page"
 	"landward/internal/route/plane"
 )
@@ -23,13 +27,31 @@ import (
 // Options are what an Edge is made of.
 type Options struct {
 	HTTP       string // address to listen on, such as ":8080"
+	HTTPS      string // likewise; empty: no TLS
+	HTTP3      bool   // beside HTTPS, on the same port
 	RoutesFile string // where the table is kept
 	Socket     string // control's way in, a unix socket
 	LogDir     string // of the access logs
-	Quiet      bool   // no access logs
+	LogKeep    time.Duration
+	LogBytes   int64 // per app
+	Quiet      bool  // no access logs
 	Log        *slog.Logger
 	Limits     plane.Limits
 	Grace      time.Duration // for requests in progress at shutdown [10 s]
+
+	// Certs says where certificates come from; OnDemand is set here. Used with
+	// HTTPS only.
+	Certs cert.Options
+	// DNS is what names are answered with; DNSAddr empty: nothing.
+	DNS     dns.Options
+	DNSAddr string
+	// Trusted are front proxies whose word about the client counts. With
+	// ProxyProtocol they begin each connection with the PROXY protocol.
+	Trusted       []netip.Prefix
+	ProxyProtocol bool
+	// Inherit returns a listener that another process has opened for us, by
+	// its name ("http", "https"), or nil.
+	Inherit func(name string) (net.Listener, error)
 }
 
 // probeLimit is how long a start waits for the targets of the table on disk.
@@ -41,26 +63,51 @@ type Edge struct {
 	log   *slog.Logger
 	logs  *access.Log
 	plane *plane.Plane
+	certs *cert.Manager // nil without HTTPS
+	h2    *h2.Server    // likewise
+	dns   *dns.Server   // nil without an address for it
+
+	events hub
+	ending chan struct{} // closed when Run ends
 
 	put    sync.Mutex // held while a table is applied and written
 	public net.Listener
+	secure net.Listener // nil without HTTPS
 	admin  net.Listener
 }
 
-// New makes an Edge. It starts nothing and touches no file.
-func New(o Options) *Edge {
+// New makes an Edge. It starts nothing; of files it touches the certificates'
+// only.
+func New(o Options) (*Edge, error) {
 	if o.Grace == 0 {
 		o.Grace = 10 * time.Second
 	}
-	logs := access.New(access.Options{Dir: o.LogDir, Log: o.Log})
-	var sink plane.Sink = logs
+	if o.Inherit == nil {
+		o.Inherit = func(string) (net.Listener, error) { return nil, nil }
+	}
+	e := &Edge{o: o, log: o.Log, ending: make(chan struct{})}
+	e.logs = access.New(access.Options{Dir: o.LogDir, Log: o.Log, Keep: o.LogKeep, KeepBytes: o.LogBytes})
+	var sink plane.Sink = e.logs
 	if o.Quiet {
 		sink = quiet{}
 	}
-	return &Edge{
-		o: o, log: o.Log, logs: logs,
-		plane: plane.New(plane.Options{Log: o.Log, Access: sink, Pages: page.New(), Limits: o.Limits}),
+	e.plane = plane.New(plane.Options{
+		Log: o.Log, Access: sink, Pages: page.New(), Limits: o.Limits,
+		Wake:    func(app int64) { e.events.tell(Event{Kind: EventWake, AppID: app}) },
+		Idle:    func(app int64) { e.events.tell(Event{Kind: EventIdle, AppID: app}) },
+		Local:   e.isLocal,
+		ToHTTPS: e.hasCertificate, Challenge: e.challenge, HTTPSPort: portOf(o.HTTPS),
+		Trusted: o.Trusted,
+	})
+	if err := e.secureWith(o); err != nil {
+		return nil, err
 	}
+	if o.DNSAddr == "" {
+		return e, nil
+	}
+	var err error
+	e.dns, err = dns.New(o.DNS)
+	return e, err
 }
 
 // quiet is where access log entries go that nobody wants.
@@ -70,20 +117,51 @@ func (quiet) Access(*route.Entry) {}
 
 // Listen opens the listeners, so that an address in use is an error at once.
 func (e *Edge) Listen() error {
-	public, err := net.Listen("tcp", e.o.HTTP)
-	if err != nil {
-		return fmt.Errorf("listen for HTTP: %w", err)
+	var err error
+	if e.public, err = e.listen("http", e.o.HTTP); err != nil {
+		return err
 	}
-	admin, err := listenPrivate(e.o.Socket)
-	if err != nil {
-		return errors.Join(err, public.Close())
+	if e.o.HTTPS != "" {
+		if e.secure, err = e.listen("https", e.o.HTTPS); err != nil {
+			return errors.Join(err, e.public.Close())
+		}
 	}
-	e.public, e.admin = public, admin
+	if e.admin, err = listenPrivate(e.o.Socket); err != nil {
+		return errors.Join(err, e.closeFaces())
+	}
 	return nil
+}
+
+// listen takes over a listener, or opens one.
+func (e *Edge) listen(name, addr string) (net.Listener, error) {
+	l, err := e.o.Inherit(name)
+	if err == nil && l == nil {
+		l, err = net.Listen("tcp", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen for %s: %w", name, err)
+	}
+	return e.proxied(l), nil
+}
+
+func (e *Edge) closeFaces() error {
+	err := e.public.Close()
+	if e.secure != nil {
+		err = errors.Join(err, e.secure.Close())
+	}
+	return err
 }
 
 // Addr is where the public listener listens, after Listen.
 func (e *Edge) Addr() net.Addr { return e.public.Addr() }
+
+// SecureAddr is where HTTPS is served, after Listen; nil without it.
+func (e *Edge) SecureAddr() net.Addr {
+	if e.secure == nil {
+		return nil
+	}
+	return e.secure.Addr()
+}
 
 // Run serves until ctx ends; then it takes no more connections, lets requests
 // in progress finish within the grace, and returns. It calls Listen where
@@ -101,28 +179,47 @@ func (e *Edge) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { e.note("keep access logs", e.logs.Run(late)) })
 	background.Go(func() { e.note("keep limits", e.plane.Run(late)) })
-
+	if e.certs != nil {
+		background.Go(func() { e.note("keep certificates", e.certs.Run(late)) })
+	}
+	if e.dns != nil {
+		background.Go(func() { e.note("answer DNS", e.serveDNS(ctx)) })
+	}
 	admin := e.adminServer()
-	failed := make(chan error, 2)
+	failed := make(chan error, 4)
 	var faces sync.WaitGroup
 	faces.Go(func() { failed <- e.plane.Serve(e.public, "http") })
 	faces.Go(func() { failed <- serveAdmin(admin, e.admin) })
-	e.log.Info("edge serves", "addr", e.public.Addr().String(), "generation", e.plane.Generation())
+	if e.secure != nil {
+		faces.Go(func() { failed <- e.plane.Accept(e.secure, e.serveTLS) })
+	}
+	e.log.Info("edge serves", "http", e.public.Addr().String(), "https", e.SecureAddr(), "generation", e.plane.Generation())
 
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	err = errors.Join(err, e.public.Close())
+	close(e.ending)
+	err = errors.Join(err, e.closeFaces())
 	grace, cancel := context.WithTimeout(late, e.o.Grace)
 	defer cancel()
-	e.plane.Shutdown(grace)
-	err = errors.Join(err, admin.Close(), removeSocket(e.o.Socket))
+	e.shutdown(grace)
+	err = errors.Join(err, admin.Close(), e.removeOwnSocket())
 	faces.Wait()
 	stop()
 	background.Wait()
 	return err
+}
+
+// shutdown lets what is in progress end, at most until ctx does.
+func (e *Edge) shutdown(ctx context.Context) {
+	var all sync.WaitGroup
+	if e.h2 != nil {
+		all.Go(func() { e.h2.Shutdown(ctx) })
+	}
+	all.Go(func() { e.plane.Shutdown(ctx) })
+	all.Wait()
 }
 
 func (e *Edge) note(what string, err error) {
@@ -146,6 +243,7 @@ func (e *Edge) restore(ctx context.Context) {
 		e.log.Error("read route table, start without one", "path", e.o.RoutesFile, "err", err)
 		return
 	}
+	e.want(t)
 	answering, suspects := e.plane.Probe(ctx, probeLimit)
 	e.log.Info("route table restored", "generation", t.Generation, "routes", len(t.Routes),
 		"answering", answering, "suspects", suspects)
@@ -159,6 +257,7 @@ func (e *Edge) putTable(t route.Table) error {
 	if err := e.plane.Apply(t); err != nil {
 		return err
 	}
+	e.want(t)
 	if err := writeTable(e.o.RoutesFile, t); err != nil {
 		return fmt.Errorf("keep route table: %w", err)
 	}

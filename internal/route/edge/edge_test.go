@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"landward/internal/cert"
 	"landward/internal/landward"
 	"landward/internal/route"
 	"landward/internal/route/edge"
@@ -56,10 +57,15 @@ func (l *logText) String() string {
 func start(t *testing.T, dir string) *running {
 	t.Helper()
 	r := &running{dir: dir, log: &logText{}}
-	r.Edge = edge.New(edge.Options{
-		HTTP: "127.0.0.1:0", RoutesFile: filepath.Join(dir, "routes.json"), Socket: filepath.Join(dir, "edge.sock"),
+	var err error
+	r.Edge, err = edge.New(edge.Options{
+		HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", RoutesFile: filepath.Join(dir, "routes.json"), Socket: filepath.Join(dir, "edge.sock"),
 		LogDir: filepath.Join(dir, "logs"), Log: slog.New(slog.NewTextHandler(r.log, nil)), Grace: patience,
+		Certs: cert.Options{Dir: filepath.Join(dir, "certs"), Local: []string{"localhost"}},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := r.Listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -341,8 +347,11 @@ func TestNobodyThere(t *testing.T) {
 // TestAddressInUse holds that a second edge is told, and harms not the first.
 func TestAddressInUse(t *testing.T) {
 	r := start(t, t.TempDir())
-	other := edge.New(edge.Options{HTTP: r.Addr().String(), RoutesFile: filepath.Join(r.dir, "routes.json"),
+	other, err := edge.New(edge.Options{HTTP: r.Addr().String(), RoutesFile: filepath.Join(r.dir, "routes.json"),
 		Socket: filepath.Join(r.dir, "edge.sock"), LogDir: r.dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := other.Run(t.Context()); err == nil {
 		t.Fatal("two edges on one address")
 	}

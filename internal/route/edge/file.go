@@ -88,10 +88,27 @@ func listenPrivate(path string) (net.Listener, error) {
 	}
 	l.SetUnlinkOnClose(false)
 	// The name that others know appears only once the mode is right.
-	if err := errors.Join(os.Chmod(made, 0o600), os.Rename(made, path)); err != nil {
+	info, statErr := os.Stat(made)
+	if err := errors.Join(statErr, os.Chmod(made, 0o600), os.Rename(made, path)); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for control: %w", err), l.Close(), removeSocket(made))
 	}
-	return peerListener{l}, nil
+	return peerListener{l, info}, nil
+}
+
+// stillAt reports whether the socket at path is the listener's.
+func (l peerListener) stillAt(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && os.SameFile(info, l.info)
+}
+
+// removeOwnSocket removes the socket, unless an edge that has taken over has
+// put its own in its place.
+func (e *Edge) removeOwnSocket() error {
+	l, ok := e.admin.(peerListener)
+	if !ok || !l.stillAt(e.o.Socket) {
+		return nil
+	}
+	return removeSocket(e.o.Socket)
 }
 
 func removeSocket(path string) error {

@@ -1,16 +1,17 @@
 // Package page renders the answers that the edge makes itself: a small HTML
 // page that asks nothing of any server, plain text, or problem+json
-// (RFC 9457), as the client likes. It must never know about connections.
+// (RFC 9457), as the client likes; or a page of the app's own. It must never
+// know about connections.
 package page
 
 import (
-	"bytes"
 	_ "embed"
 	"encoding/json"
-	"html/template"
 	"net/http"
+	"strconv"
 	"strings"
 
+	"landward/internal/landward"
 	"landward/internal/route"
 )
 
@@ -19,58 +20,60 @@ var source string
 
 // Pages renders faults. It is safe for concurrent use.
 type Pages struct {
-	html *template.Template
+	html []byte
 }
 
 // New makes Pages.
-func New() *Pages {
-	return &Pages{html: template.Must(template.New("page").Parse(source))}
-}
+func New() *Pages { return &Pages{html: []byte(source)} }
 
-// view is what a page shows.
-type view struct {
-	Status int
-	Title  string
-	Text   string
-	Reason string
-	ID     string
-	Wait   bool // reload after a while
-	After  int
-}
+// The media types of the forms.
+const (
+	typeHTML = "text/html; charset=utf-8"
+	typeText = "text/plain; charset=utf-8"
+	typeJSON = "application/problem+json"
+)
 
 // Append appends the body for f to dst in the form that accept, an Accept
 // header, asks for, and returns it with its media type.
 func (p *Pages) Append(dst []byte, f route.Fault, accept []byte) (body []byte, contentType string) {
-	title, text := words(f)
 	switch choose(string(accept)) {
 	case asJSON:
-		problem := struct {
-			Type   string `json:"type"`
-			Title  string `json:"title"`
-			Status int    `json:"status"`
-			Detail string `json:"detail"`
-			Code   string `json:"code"`
-			Reason string `json:"reason,omitempty"`
-			ID     string `json:"request_id"`
-		}{"about:blank", title, f.Status, text, string(f.Code), f.Reason, f.RequestID}
-		b, err := json.Marshal(problem)
-		if err != nil {
-			return append(dst, "{}\n"...), "application/problem+json"
-		}
-		return append(append(dst, b...), '\n'), "application/problem+json"
+		return appendJSON(dst, f), typeJSON
 	case asHTML:
-		w := bytes.NewBuffer(dst)
-		v := view{Status: f.Status, Title: title, Text: text, Reason: f.Reason, ID: f.RequestID,
-			Wait: f.Code == route.CodeNoTarget && f.State == route.StateStarting, After: f.RetryAfter}
-		if err := p.html.Execute(w, v); err == nil {
-			return w.Bytes(), "text/html; charset=utf-8"
-		}
+		v := valuesOf(f)
+		v.builtIn = true
+		return v.fill(dst, p.html), typeHTML
 	}
-	dst = append(append(append(append(dst, title...), "\n\n"...), text...), '\n')
-	if f.Reason != "" {
-		dst = append(append(append(dst, "Reason: "...), f.Reason...), '\n')
+	return appendPlain(dst, f), typeText
+}
+
+// appendJSON appends a problem details object.
+func appendJSON(dst []byte, f route.Fault) []byte {
+	v := valuesOf(f)
+	problem := struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+		Code   string `json:"code"`
+		Reason string `json:"reason,omitempty"`
+		ID     string `json:"request_id"`
+	}{"about:blank", v.title, f.Status, v.message, string(f.Code), v.reason, f.RequestID}
+	b, err := json.Marshal(problem)
+	if err != nil {
+		return append(dst, "{}\n"...)
 	}
-	return append(append(append(dst, "Request: "...), f.RequestID...), '\n'), "text/plain; charset=utf-8"
+	return append(append(dst, b...), '\n')
+}
+
+func appendPlain(dst []byte, f route.Fault) []byte {
+	v := valuesOf(f)
+	dst = append(append(dst, v.title...), "\n\n"...)
+	dst = append(append(dst, v.message...), '\n')
+	if v.reason != "" {
+		dst = append(append(append(dst, "Reason: "...), v.reason...), '\n')
+	}
+	return append(append(append(dst, "Request: "...), f.RequestID...), '\n')
 }
 
 // form is how an answer is written.
@@ -103,47 +106,148 @@ func choose(accept string) form {
 	return asText
 }
 
-// words says what happened, for a person.
-func words(f route.Fault) (title, text string) {
-	app := f.App
-	if app == "" {
-		app = "The app"
-	}
-	switch f.Code {
-	case route.CodeUnknownHost:
-		return "Nothing here", "No app answers at this address."
-	case route.CodeNoTarget:
-		return standing(f.State, app)
-	case route.CodeRefused:
-		return app + " is not answering", "The app is not taking connections at the moment. Please try again soon."
-	case route.CodeReset:
-		return app + " hung up", "The app closed the connection before it had answered."
-	case route.CodeTimeout:
-		return app + " took too long", "The app did not answer in time."
-	case route.CodeBadAnswer:
-		return app + " gave a broken answer", "What the app sent is not valid HTTP."
-	case route.CodeTooLarge:
-		return "Too much at once", "The request's body is larger than this app takes."
-	case route.CodeHeaderLarge:
-		return "Headers too large", "The request's headers are larger than this server takes. Removing cookies may help."
-	case route.CodeSlow:
-		return "Too slow", "The request did not arrive in time."
-	case route.CodeCut:
-		return "Interrupted", "The request was still running when its version of the app was retired."
-	case route.CodeBadRequest:
-		return "Bad request", "The request could not be understood."
-	}
-	return http.StatusText(f.Status), "The request could not be served."
+// values are what the placeholders of a page stand for.
+type values struct {
+	status  int
+	title   string
+	message string
+	reason  string
+	app     string
+	id      string
+	again   bool // it makes sense to try again
+	refresh int  // seconds after which the page tries by itself; 0: it does not
+	builtIn bool // the page is ours: it has placeholders that make markup
 }
 
-func standing(s route.State, app string) (title, text string) {
-	switch s {
-	case route.StateStarting:
-		return app + " is starting", "The first deployment is under way. This page tries again by itself."
-	case route.StateStopped:
-		return app + " is stopped", "Its owner has stopped it."
-	case route.StateEmpty:
-		return app + " has nothing deployed yet", "Push some code and it will answer here."
+// Lengths in bytes beyond which a value is cut. An owner's message may be a
+// few sentences; what is wrong with a request is one.
+const (
+	maxMessage = 1000
+	maxReason  = 300
+	maxShort   = 128
+)
+
+func valuesOf(f route.Fault) values {
+	title, message := words(f)
+	v := values{status: f.Status, title: cut(title, maxReason), message: cut(message, maxMessage),
+		reason: cut(f.Reason, maxReason), app: cut(f.App, maxShort), id: cut(f.RequestID, maxShort), again: worthwhile(f)}
+	if f.Code == route.CodeMaintenance && f.Reason != "" {
+		v.message, v.reason = cut(f.Reason, maxMessage), ""
 	}
-	return app + " is down", "No part of the app is answering at the moment. Please try again soon."
+	switch {
+	case f.Code == route.CodeNoTarget && f.State == route.StateStarting:
+		v.refresh = f.RetryAfter
+	case f.Code == route.CodeMaintenance && f.RetryAfter > 0:
+		v.refresh = max(f.RetryAfter, 30)
+	}
+	return v
+}
+
+// cut shortens s to limit bytes, and takes out what a terminal would act on.
+func cut(s string, limit int) string {
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	if strings.Contains(s, "\n") {
+		list := strings.Split(s, "\n")
+		for i, line := range list {
+			list[i] = landward.CleanLine(strings.TrimSuffix(line, "\r"))
+		}
+		return strings.Join(list, "\n")
+	}
+	return landward.CleanLine(s)
+}
+
+// worthwhile reports whether the same request may well be answered later.
+func worthwhile(f route.Fault) bool {
+	if f.Code == route.CodeNoTarget && f.State == route.StateStopped {
+		return false
+	}
+	switch f.Status {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooManyRequests,
+		http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// fill appends page with its placeholders replaced.
+func (v *values) fill(dst, page []byte) []byte {
+	left := maxPlaces
+	for left > 0 {
+		at, name, end := place(page)
+		if at < 0 {
+			break
+		}
+		dst = append(dst, page[:at]...)
+		if after, ok := v.put(dst, name); ok {
+			dst, left = after, left-1
+		} else {
+			dst = append(dst, page[at:end]...)
+		}
+		page = page[end:]
+	}
+	return append(dst, page...)
+}
+
+// put appends the value called name.
+func (v *values) put(dst []byte, name string) ([]byte, bool) {
+	switch name {
+	case "status":
+		return strconv.AppendInt(dst, int64(v.status), 10), true
+	case "title":
+		return appendEscaped(dst, v.title), true
+	case "message":
+		return appendEscaped(dst, v.message), true
+	case "app":
+		return appendEscaped(dst, v.app), true
+	case "request_id":
+		return appendEscaped(dst, v.id), true
+	}
+	if !v.builtIn {
+		return dst, false
+	}
+	switch name {
+	case "reason":
+		if v.reason != "" {
+			dst = append(dst, `<p class="r">Reason: `...)
+			dst = append(appendEscaped(dst, v.reason), "</p>\n"...)
+		}
+	case "retry":
+		if v.again {
+			dst = append(dst, `<a class="b" href="">Try again</a>`+"\n"...)
+		}
+	case "refresh":
+		if v.refresh > 0 {
+			dst = append(dst, `<meta http-equiv="refresh" content="`...)
+			dst = append(strconv.AppendInt(dst, int64(v.refresh), 10), "\">\n"...)
+		}
+	default:
+		return dst, false
+	}
+	return dst, true
+}
+
+// appendEscaped appends s so that it is text, in an element as in a quoted
+// attribute.
+func appendEscaped(dst []byte, s string) []byte {
+	for i := range len(s) {
+		switch c := s[i]; c {
+		case '&':
+			dst = append(dst, "&amp;"...)
+		case '<':
+			dst = append(dst, "&lt;"...)
+		case '>':
+			dst = append(dst, "&gt;"...)
+		case '"':
+			dst = append(dst, "&#34;"...)
+		case '\'':
+			dst = append(dst, "&#39;"...)
+		case '`':
+			dst = append(dst, "&#96;"...)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
 }

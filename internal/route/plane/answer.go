@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"landward/internal/route"
+	"landward/internal/route/squeeze"
 	"landward/internal/route/wire"
 )
 
@@ -180,14 +181,36 @@ func (x *exchange) relay(rest []byte) {
 	if x.p.closing.Load() {
 		x.keep = false
 	}
-	chunked := (framing == wire.ByChunks || framing == wire.ByClosing) && x.req.Minor == 1
+	if x.ownPage(framing) {
+		return
+	}
+	w := x.coder(framing)
+	chunked := (framing == wire.ByChunks || framing == wire.ByClosing || w != nil) && x.req.Minor == 1
 	if !chunked && framing > wire.ByLength {
 		x.keep = false
 	}
-	x.out = x.appendAnswerHead(x.out[:0], framing, chunked)
+	coding := squeeze.Identity
+	if w != nil {
+		coding = w.Coding()
+		defer w.Release()
+	}
+	x.out = x.appendAnswerHead(x.out[:0], framing, chunked, coding)
 	x.answered = true
 	x.armRead(forever)
 	clean := false
+	switch {
+	case w != nil:
+		clean = x.relayCoded(w, framing, rest)
+	default:
+		clean = x.relayBody(framing, chunked, rest)
+	}
+	uploaded := x.upload == nil || x.awaitUpload()
+	x.finishRelay(clean, uploaded)
+}
+
+// relayBody relays a body as it is. It reports whether the upstream is clean
+// after it.
+func (x *exchange) relayBody(framing wire.Framing, chunked bool, rest []byte) (clean bool) {
 	switch framing {
 	case wire.NoBody:
 		clean = x.writeClient(x.out) && len(rest) == 0
@@ -198,7 +221,11 @@ func (x *exchange) relay(rest []byte) {
 	case wire.ByClosing:
 		x.relayAll(rest, chunked)
 	}
-	uploaded := x.upload == nil || x.awaitUpload()
+	return clean
+}
+
+// finishRelay gives the upstream back, or up, after the answer's last byte.
+func (x *exchange) finishRelay(clean, uploaded bool) {
 	hit := x.s.ur.disarm()
 	switch {
 	case hit == 0 || x.entry.Code != "":
@@ -230,9 +257,16 @@ func (x *exchange) settle(clean bool) {
 }
 
 // appendAnswerHead appends the head that the client gets.
-func (x *exchange) appendAnswerHead(out []byte, framing wire.Framing, chunked bool) []byte {
+func (x *exchange) appendAnswerHead(out []byte, framing wire.Framing, chunked bool, coding squeeze.Coding) []byte {
+	x.rewrite()
 	out = append(append(out, "HTTP/1.1 "...), x.ans.Line...)
-	out = appendKept(append(out, '\r', '\n'), x.ans.Fields())
+	out = append(out, '\r', '\n')
+	if coding != squeeze.Identity {
+		out = squeeze.AppendFields(out, x.ans.Fields(), coding)
+	} else {
+		out = appendKept(out, x.ans.Fields())
+	}
+	out = x.appendReply(out)
 	switch {
 	case chunked:
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)

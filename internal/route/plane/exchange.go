@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -36,8 +35,10 @@ type exchange struct {
 	host   []byte // normalised
 	id     [32]byte
 
+	vhost  *vhost
 	site   *site
 	stats  *Stats
+	trial  *Stats // where a canary runs: those of the version that answers
 	target *target
 	up     *upstream
 	upload *upload
@@ -54,6 +55,11 @@ type exchange struct {
 	answered bool    // the client has got something of the final answer
 	broken   bool    // the answer is cut off: the client must see that
 	tunnel   *tunnel // what the connection has become
+	by       string  // what the client speaks with a trusted proxy; empty: as with us
+	told     []byte  // in place of the session's fixed headers; nil: those
+	squeezed []byte  // what a compressor has made and nobody has sent
+	extra    []byte  // header lines that a service which was asked adds to the request
+	fresh    bool    // the client's cookie has to be set
 }
 
 func newExchange(p *Plane) *exchange {
@@ -63,7 +69,9 @@ func newExchange(p *Plane) *exchange {
 // begin makes x ready for the next request of s.
 func (x *exchange) begin(s *session) {
 	x.s = s
-	x.site, x.target, x.up, x.upload = nil, nil, nil, nil
+	x.vhost, x.site, x.trial, x.target, x.up, x.upload = nil, nil, nil, nil, nil, nil
+	x.extra, x.fresh = nil, false
+	x.by, x.told = "", nil
 	x.stats = x.p.index.Load().none
 	x.skip = x.skip[:0]
 	x.host = x.host[:0]
@@ -73,7 +81,7 @@ func (x *exchange) begin(s *session) {
 	x.tunnel = nil
 	x.body, x.headLen = 0, 0
 	x.req.Method, x.req.Target, x.req.Minor = nil, nil, 1
-	x.entry = route.Entry{IP: s.ip, Minor: 1}
+	x.entry = route.Entry{IP: s.ip, Minor: 1, Proto: s.proto, TLS: s.scheme == "https"}
 	var raw [16]byte
 	binary.LittleEndian.PutUint64(raw[:], rand.Uint64())  //nolint:gosec // unique, not secret
 	binary.LittleEndian.PutUint64(raw[8:], rand.Uint64()) //nolint:gosec // unique, not secret
@@ -97,29 +105,79 @@ func (x *exchange) serve(end int) {
 		s.busy.Store(stateOwn)
 	}
 	x.headLen = end
+	if s.trusted {
+		x.believe()
+	}
 	x.host = wire.Hostname(x.host, x.req.Host())
-	ix := x.p.index.Load()
-	site := ix.find(x.host)
-	if site == nil {
-		x.unknownHost()
+	if x.challenged() {
 		return
 	}
-	x.enter(site)
-	if site.maxBody >= 0 && x.body > site.maxBody {
+	if !x.look(x.p.index.Load()) {
+		if x.entry.Status == 0 {
+			x.unknownHost()
+		}
+		return
+	}
+	if !x.gate() {
+		return
+	}
+	if site := x.site; site.maxBody >= 0 && x.body > site.maxBody {
 		x.fault(route.Fault{Status: http.StatusRequestEntityTooLarge, Code: route.CodeTooLarge, App: site.app,
 			Reason: "the limit is " + strconv.FormatInt(site.maxBody, 10) + " bytes"})
+		return
+	}
+	if holds(x.site.state) && !x.hold() {
 		return
 	}
 	x.forward()
 }
 
+// look finds the request's site in an index. It reports false where there is
+// none, or where it has answered: the path does not mean one thing only.
+func (x *exchange) look(ix *index) bool {
+	v := ix.find(x.host)
+	if v == nil {
+		x.leave()
+		return false
+	}
+	s := v.rest
+	if v.paths != nil {
+		var ok bool
+		if s, ok = v.paths.find(x.req.Path(), v.rest); !ok {
+			x.enter(v.any())
+			x.fault(route.Fault{Status: http.StatusBadRequest, Code: route.CodeBadRequest,
+				Reason: ambiguousPath})
+			return false
+		}
+	}
+	if s == nil {
+		x.leave()
+		return false
+	}
+	x.vhost = v
+	x.enter(s)
+	return true
+}
+
+// enter counts the request in with its app.
 func (x *exchange) enter(s *site) {
+	if x.site == nil || x.stats != s.stats {
+		x.leave()
+		x.stats = s.stats
+		x.stats.inflight.Add(1)
+		x.stats.last.Store(x.start)
+	}
+	x.site = s
+	x.entry.AppID = s.appID
+}
+
+// leave counts the request out.
+func (x *exchange) leave() {
 	if x.site != nil {
 		x.stats.inflight.Add(-1)
+		x.stats.last.Store(x.p.now())
 	}
-	x.site, x.stats = s, s.stats
-	x.entry.AppID = s.appID
-	x.stats.inflight.Add(1)
+	x.site = nil
 }
 
 func codeOf(e *wire.Error) route.Code {
@@ -159,11 +217,12 @@ func (x *exchange) fault(f route.Fault) {
 	}
 	f.RequestID = string(x.id[:])
 	x.entry.Status = f.Status
-	page, kind := x.p.pages.Append(nil, f, x.req.Accept())
+	page, kind := x.page(f)
 	out := append(x.out[:0], "HTTP/1.1 "...)
 	out = strconv.AppendInt(out, int64(f.Status), 10)
 	out = append(append(append(out, ' '), http.StatusText(f.Status)...), "\r\nContent-Type: "...)
 	out = append(append(out, kind...), "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"...)
+	out = append(out, f.Header...)
 	if f.RetryAfter > 0 {
 		out = append(append(out, "Retry-After: "...), strconv.Itoa(f.RetryAfter)...)
 		out = append(out, '\r', '\n')
@@ -188,6 +247,9 @@ func (x *exchange) appendOurs(out []byte, hasDate bool) []byte {
 		out = append(out, "Date: "...)
 		out = time.Unix(0, x.p.wall.Load()+x.start).UTC().AppendFormat(out, http.TimeFormat)
 		out = append(out, '\r', '\n')
+	}
+	if line := x.p.altSvc.Load(); line != nil && x.entry.TLS && x.s.proto != "HTTP/3.0" {
+		out = append(out, *line...)
 	}
 	out = append(out, "X-Request-Id: "...)
 	out = append(append(out, x.id[:]...), '\r', '\n')
@@ -262,10 +324,11 @@ func (x *exchange) used() int {
 // record hands the request to the log and the counters.
 func (x *exchange) record(now int64) {
 	x.stamp(now)
-	if x.site != nil {
-		x.stats.inflight.Add(-1)
-	}
 	x.stats.count(&x.entry)
+	if x.trial != nil {
+		x.trial.count(&x.entry)
+	}
+	x.leave()
 	x.p.access.Access(&x.entry)
 }
 
@@ -276,6 +339,7 @@ func (x *exchange) stamp(now int64) {
 	e.Method, e.Path, e.Host, e.ID = x.req.Method, x.req.Target, x.host, x.id[:]
 	if e.Path != nil {
 		e.Path = x.req.Path()
+		e.Agent, e.Referer = x.req.Agent(), x.req.Referer()
 	}
 	e.Total = time.Duration(now - x.start)
 	if x.linked > 0 {
@@ -297,18 +361,19 @@ const (
 // answer is broken off, the reset is what we want.
 func (x *exchange) hangUp() {
 	s := x.s
-	tcp, ok := s.conn.(*net.TCPConn)
-	if !ok {
-		return
+	if s.tcp == nil {
+		return // a door's own connection ends with a mere Close
 	}
 	if x.broken {
-		_ = tcp.SetLinger(0)
+		// Below TLS, which would end with a polite goodbye.
+		_ = s.tcp.SetLinger(0)
+		_ = s.tcp.Close()
 		return
 	}
 	if x.req.Method != nil && x.body == 0 && x.entry.Code == "" {
 		return // nothing more can be on its way but another request
 	}
-	if tcp.CloseWrite() != nil {
+	if c, ok := s.conn.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
 		return
 	}
 	s.cr.clear()

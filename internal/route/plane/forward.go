@@ -3,8 +3,10 @@ package plane
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"landward/internal/route"
+	"landward/internal/route/guard"
 	"landward/internal/route/wire"
 )
 
@@ -28,7 +30,7 @@ func (x *exchange) forward() {
 	twice := x.req.Idempotent() && x.body == 0
 	fresh := false
 	last := unreachable
-	for range maxTries {
+	for tries := 0; tries < maxTries; tries++ {
 		t := x.choose()
 		if t == nil {
 			break
@@ -43,6 +45,11 @@ func (x *exchange) forward() {
 			return
 		}
 		switch {
+		case last == unreachable && x.p.now() < x.site.warm.Load():
+			if !x.p.pause(listenAgain) {
+				break
+			}
+			tries, fresh = -1, false // it was woken a moment ago, and is about to listen
 		case last == stale:
 			fresh = true
 		case last == silent && (!twice || len(x.site.targets) == 1):
@@ -55,6 +62,21 @@ func (x *exchange) forward() {
 		}
 	}
 	x.noAnswer(last)
+}
+
+// listenAgain is how soon an app that was just woken is tried again.
+const listenAgain = 10 * time.Millisecond
+
+// pause waits for d. It reports false where the plane shuts down first.
+func (p *Plane) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-p.ctx.Done():
+		return false
+	}
 }
 
 // noAnswer says why there is none, by how the app stands.
@@ -80,7 +102,7 @@ func (x *exchange) noAnswer(last outcome) {
 // since the look-up, it looks again.
 func (x *exchange) choose() *target {
 	for {
-		t := x.site.pick(x.start, x.skip)
+		t := x.site.choose(x)
 		if t == nil {
 			return nil
 		}
@@ -89,13 +111,47 @@ func (x *exchange) choose() *target {
 			x.entry.Unit = t.unit
 			return t
 		}
-		site := x.p.index.Load().find(x.host)
-		if site == nil {
-			x.stats.inflight.Add(-1)
-			x.site = nil
+		if !x.look(x.p.index.Load()) {
 			return nil
 		}
-		x.enter(site)
+	}
+}
+
+// choose finds the target for a request: by its cookie, by lot where a canary
+// runs, else the one with the least to do.
+func (s *site) choose(x *exchange) *target {
+	targets := s.targets
+	if s.canary == nil && s.sticky == nil {
+		return s.pick(targets, x.start, x.skip)
+	}
+	cookies := x.req.Get("cookie")
+	if i := s.sticky.Find(cookies); i >= 0 && !contains(x.skip, s.all[i]) {
+		x.fresh = false
+		x.judge(s.all[i])
+		return s.all[i]
+	}
+	x.fresh = s.sticky != nil
+	if c := s.canary; c != nil && len(c.targets) > 0 && c.takes(cookies) {
+		targets = c.targets
+	}
+	t := s.pick(targets, x.start, x.skip)
+	if t == nil { // all of that version were tried
+		t = s.pick(s.all, x.start, x.skip)
+	}
+	x.judge(t)
+	return t
+}
+
+// judge notes which of the two versions answers, while a canary runs.
+func (x *exchange) judge(t *target) {
+	c := x.site.canary
+	switch {
+	case c == nil || t == nil:
+		x.trial = nil
+	case contains(c.targets, t):
+		x.trial = c.stats
+	default:
+		x.trial = c.stable
 	}
 }
 
@@ -129,6 +185,9 @@ func (x *exchange) attempt(t *target, fresh, careful bool) outcome {
 		}
 		x.up = u
 		x.linked = x.p.now()
+	}
+	if x.site.warm.Load() != 0 {
+		x.site.warm.Store(0) // it listens
 	}
 	x.s.up.Store(x.up)
 	n, err := x.send()
@@ -199,7 +258,7 @@ func (x *exchange) appendHead(out []byte) []byte {
 	r := &x.req
 	host := r.Host()
 	out = append(append(out, r.Method...), ' ')
-	out = append(append(out, r.Target...), " HTTP/1.1\r\nHost: "...)
+	out = append(x.appendTarget(out), " HTTP/1.1\r\nHost: "...)
 	out = append(append(out, host...), '\r', '\n')
 	out = appendKept(out, r.Fields())
 	switch {
@@ -214,19 +273,41 @@ func (x *exchange) appendHead(out []byte) []byte {
 		out = append(append(out, "Connection: Upgrade\r\nUpgrade: "...), up...)
 		out = append(out, '\r', '\n')
 	}
-	out = append(append(out, x.s.fixed...), host...)
+	told := x.s.fixed
+	if x.told != nil {
+		told = x.told
+	}
+	out = append(append(out, told...), host...)
 	out = append(append(out, "\"\r\nX-Forwarded-Host: "...), host...)
 	out = append(out, "\r\nX-Forwarded-Port: "...)
 	switch port := wire.Port(host); {
 	case port != nil:
 		out = append(out, port...)
-	case x.s.scheme == "https":
+	case x.scheme() == "https":
 		out = append(out, "443"...)
 	default:
 		out = append(out, "80"...)
 	}
 	out = append(append(out, "\r\nX-Request-Id: "...), x.id[:]...)
-	return append(out, "\r\n\r\n"...)
+	// The request is a trace of its own (W3C Trace Context, level 1): who sends
+	// it may not choose which one it is part of.
+	out = append(append(out, "\r\ntraceparent: 00-"...), x.id[:]...)
+	out = append(append(append(out, '-'), x.id[8:24]...), "-01\r\n"...)
+	if x.site.strip != "" {
+		out = append(append(append(out, "X-Forwarded-Prefix: "...), x.site.strip...), '\r', '\n')
+	}
+	out = append(out, x.extra...)
+	return append(out, '\r', '\n')
+}
+
+// appendTarget appends the path and query that the app sees.
+func (x *exchange) appendTarget(out []byte) []byte {
+	if x.site.strip == "" {
+		return append(out, x.req.Target...)
+	}
+	path := x.req.Path()
+	out = append(out, guard.StripPrefix(path, x.site.strip)...)
+	return append(out, x.req.Target[len(path):]...)
 }
 
 // appendKept appends the lines that go to the other side, neighbours at once.

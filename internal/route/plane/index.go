@@ -1,31 +1,31 @@
 package plane
 
 import (
-	"sync/atomic"
-	"time"
+	"bytes"
+	"reflect"
+	"strconv"
 
 	"landward/internal/route"
 )
 
 // index is a table made ready for look-ups. It never changes.
 type index struct {
-	table route.Table
-	hosts map[string]*site
-	none  *Stats // of requests that belong to no app
+	table    route.Table
+	hosts    map[string]*vhost
+	wild     map[string]*vhost // by what follows "*."
+	sites    map[string]*site  // by key
+	none     *Stats            // of requests that belong to no app
+	replaced chan struct{}     // closed when another index is in use
 }
 
-// site is one route of the table.
-type site struct {
-	appID   int64
-	app     string
-	state   route.State
-	targets []*target
-	stats   *Stats
-	turn    atomic.Uint32 // where the next search for a target begins
-
-	maxBody      int64 // negative: none
-	readTimeout  int64
-	answerWithin int64
+// vhost is what answers under one host name: one site, or one for each of
+// several path prefixes.
+type vhost struct {
+	rest  *site // what no prefix takes; nil for none
+	paths *paths
+	// local hosts have certificates of our own authority: nothing about them
+	// may outlive the installation in a browser.
+	local bool
 }
 
 // Apply puts a table into use as a whole, or returns why not and leaves the
@@ -40,22 +40,82 @@ func (p *Plane) Apply(t route.Table) error {
 	if t.Generation < old.table.Generation {
 		return staleTable(old.table.Generation, t.Generation)
 	}
-	next := &index{table: t, hosts: make(map[string]*site), none: old.none}
+	next, err := p.build(old, t)
+	if err != nil {
+		return err
+	}
 	used := make(map[*target]bool)
-	for i := range t.Routes {
-		s := p.siteOf(&t.Routes[i])
-		for _, g := range s.targets {
+	for _, s := range next.sites {
+		for _, g := range s.all {
 			used[g] = true
 			g.retired.Store(false)
 			g.open()
 		}
-		for _, h := range t.Routes[i].Hosts {
-			next.hosts[h] = s
-		}
 	}
 	p.index.Store(next)
-	// Only now, so that a request that finds its target retired finds another
-	// in the new table.
+	close(old.replaced)
+	p.retire(used)
+	for key, s := range old.sites {
+		if next.sites[key] != s {
+			s.abandon(next.sites[key])
+		}
+	}
+	return nil
+}
+
+// build makes the index of a table. Sites whose route is the same are used
+// again, with all that they have learned. The caller holds swap.
+func (p *Plane) build(old *index, t route.Table) (*index, error) {
+	next := &index{
+		table: t, none: old.none, replaced: make(chan struct{}),
+		hosts: make(map[string]*vhost, len(t.Routes)), wild: make(map[string]*vhost),
+		sites: make(map[string]*site, len(t.Routes)),
+	}
+	for i := range t.Routes {
+		r := &t.Routes[i]
+		key := strconv.FormatInt(r.AppID, 10) + " " + r.Prefix
+		s := old.sites[key]
+		if s == nil || !reflect.DeepEqual(s.route, *r) {
+			var err error
+			if s, err = p.siteOf(r, s); err != nil {
+				return nil, err
+			}
+		}
+		next.sites[key] = s
+		for _, h := range r.Hosts {
+			next.vhost(h, p.local).add(s)
+		}
+	}
+	for _, v := range next.hosts {
+		if err := v.finish(); err != nil {
+			return nil, err
+		}
+	}
+	for _, v := range next.wild {
+		if err := v.finish(); err != nil {
+			return nil, err
+		}
+	}
+	return next, nil
+}
+
+// vhost returns the host's entry, which it makes where there is none.
+func (ix *index) vhost(host string, local func(string) bool) *vhost {
+	in := ix.hosts
+	if rest, ok := bytes.CutPrefix([]byte(host), []byte("*.")); ok {
+		in, host = ix.wild, string(rest)
+	}
+	v := in[host]
+	if v == nil {
+		v = &vhost{local: local(host)}
+		in[host] = v
+	}
+	return v
+}
+
+// retire marks the targets that no site has any more. Only after the swap, so
+// that a request that finds its target retired finds another in the new table.
+func (p *Plane) retire(used map[*target]bool) {
 	for key, g := range p.targets {
 		if used[g] {
 			continue
@@ -66,7 +126,6 @@ func (p *Plane) Apply(t route.Table) error {
 			delete(p.targets, key)
 		}
 	}
-	return nil
 }
 
 // Generation is the generation of the table in use.
@@ -75,83 +134,20 @@ func (p *Plane) Generation() int64 { return p.index.Load().table.Generation }
 // Table is the table in use.
 func (p *Plane) Table() route.Table { return p.index.Load().table }
 
-// siteOf makes a route ready. The caller holds swap.
-func (p *Plane) siteOf(r *route.Route) *site {
-	s := &site{
-		appID: r.AppID, app: r.App, state: r.State,
-		stats:        p.statsOf(r.AppID, r.App),
-		maxBody:      p.limits.MaxBody,
-		readTimeout:  int64(p.limits.ReadTimeout),
-		answerWithin: int64(p.limits.AnswerWithin),
+// find looks a host up: lower case, no port, no final dot. A wildcard stands
+// for one label, and only where no route names the host itself.
+func (ix *index) find(host []byte) *vhost {
+	if v := ix.hosts[string(host)]; v != nil {
+		return v
 	}
-	if r.Limits.MaxBody != 0 {
-		s.maxBody = r.Limits.MaxBody
-	}
-	if d := r.Limits.ReadTimeout; d > 0 {
-		s.readTimeout = int64(d)
-	}
-	if d := r.Limits.AnswerWithin; d > 0 {
-		s.answerWithin = int64(d)
-	}
-	if r.Socket != "" {
-		s.targets = append(s.targets, p.targetOf("unix", r.Socket, route.Target{ID: "unix:" + r.Socket}))
-	}
-	for _, t := range r.Targets {
-		s.targets = append(s.targets, p.targetOf("tcp", t.Addr.String(), t))
-	}
-	return s
-}
-
-// targetOf returns the target with its counts and connections, which outlive a
-// table. An id at another address is another target.
-func (p *Plane) targetOf(network, addr string, t route.Target) *target {
-	key := t.ID + " " + addr
-	g := p.targets[key]
-	if g == nil {
-		g = &target{id: t.ID, unit: t.Unit, network: network, addr: addr, maxIdle: p.limits.MaxIdle,
-			quiet: make(chan struct{}, 1)}
-		p.targets[key] = g
-	}
-	return g
-}
-
-// find looks a host up: lower case, no port, no final dot.
-func (ix *index) find(host []byte) *site { return ix.hosts[string(host)] }
-
-// suspicion is how long a target that did not answer is passed over.
-const suspicion = int64(2 * time.Second)
-
-// pick chooses the target with the fewest requests in progress, each in turn
-// where they are equal. Suspects come last, those in skip not at all.
-func (s *site) pick(now int64, skip []*target) *target {
-	if len(s.targets) == 1 && len(skip) == 0 {
-		return s.targets[0]
-	}
-	var best *target
-	var least int64
-	n := uint32(len(s.targets)) //nolint:gosec // a table has far fewer targets
-	turn := s.turn.Add(1)
-	for i := range n {
-		t := s.targets[(turn+i)%n]
-		if contains(skip, t) {
-			continue
-		}
-		load := t.inflight.Load()
-		if t.suspect.Load() > now {
-			load += 1 << 32
-		}
-		if best == nil || load < least {
-			best, least = t, load
+	if len(ix.wild) > 0 {
+		if dot := bytes.IndexByte(host, '.'); dot > 0 {
+			return ix.wild[string(host[dot+1:])]
 		}
 	}
-	return best
+	return nil
 }
 
-func contains(list []*target, t *target) bool {
-	for _, o := range list {
-		if o == t {
-			return true
-		}
-	}
-	return false
-}
+// Knows reports whether the table in use has a route for the host: one that a
+// certificate may be asked for.
+func (p *Plane) Knows(host string) bool { return p.index.Load().find([]byte(host)) != nil }

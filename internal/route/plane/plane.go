@@ -7,17 +7,22 @@ package plane
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"landward/internal/landward"
 	"landward/internal/route"
+	"landward/internal/route/door"
+	"landward/internal/route/squeeze"
+	"landward/internal/route/static"
 )
 
 // Sink takes the record of every finished request. It must not block and must
@@ -78,6 +83,22 @@ type Options struct {
 	Access Sink
 	Pages  Pages
 	Limits Limits
+
+	// Wake is told of an app that sleeps and has a request, Idle of one that
+	// has had none for its time. Both are told again and must not block.
+	Wake, Idle func(appID int64)
+	// Local reports a host whose certificate is of our own authority.
+	Local func(host string) bool
+	// ToHTTPS reports a host for which HTTPS works, so that plain HTTP is sent
+	// there unless its route says otherwise. It is asked for each such request.
+	ToHTTPS func(host []byte) bool
+	// Challenge answers a certificate authority's question about a host, at
+	// paths below /.well-known/acme-challenge/.
+	Challenge func(host, path string) (answer string, ok bool)
+	// HTTPSPort is where clients find HTTPS; 443 where it is 0.
+	HTTPSPort int
+	// Trusted are front proxies whose word about the client counts.
+	Trusted []netip.Prefix
 }
 
 // Plane is the data plane. It is safe for concurrent use.
@@ -90,6 +111,7 @@ type Plane struct {
 	index  atomic.Pointer[index]
 	pool   sync.Pool // of *exchange
 	bodies sync.Pool // of *[]byte, bodyBuffer long
+	heads  sync.Pool // of *[]byte, firstBuffer long
 
 	alone bool         // there is one processor only
 	epoch time.Time    // zero of now()
@@ -101,10 +123,21 @@ type Plane struct {
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
-	perIP    map[netip.Addr]int
 	empty    chan struct{} // closed when the last session has gone after Shutdown
 	closing  atomic.Bool
 	refused  atomic.Uint64 // connections over a limit
+	doors    counter
+
+	wake, idle func(appID int64)
+	local      func(host string) bool
+	toHTTPS    func(host []byte) bool
+	challenge  func(host, path string) (string, bool)
+	httpsPort  string
+	stickyKey  []byte
+	trust      *door.Trust
+	coders     *squeeze.Pool
+	files      sync.Pool              // of *static.Answer
+	altSvc     atomic.Pointer[[]byte] // header line that tells of HTTP/3
 
 	ctx    context.Context // ends dials at shutdown
 	cancel context.CancelFunc
@@ -119,15 +152,46 @@ func New(o Options) *Plane {
 		targets:  make(map[string]*target),
 		stats:    make(map[int64]*Stats),
 		sessions: make(map[*session]struct{}),
-		perIP:    make(map[netip.Addr]int),
-		empty:    make(chan struct{}),
+		wake:     o.Wake, idle: o.Idle, local: o.Local, toHTTPS: o.ToHTTPS, challenge: o.Challenge,
+		empty: make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.wall.Store(p.epoch.UnixNano())
-	p.index.Store(&index{none: p.statsOf(0, "")})
+	p.doors = counter{max: p.limits.MaxConns, maxPerIP: p.limits.MaxConnsPerIP, perIP: make(map[netip.Addr]int)}
+	p.setDefaults(o)
+	p.coders = squeeze.NewPool(0)
+	p.trust = door.NewTrust(o.Trusted, door.FromXForwarded)
+	p.files.New = func() any { return new(static.Answer) }
+	p.stickyKey = make([]byte, 32)
+	_, _ = crand.Read(p.stickyKey) // never fails
+	p.index.Store(&index{none: p.statsOf(0, ""), replaced: make(chan struct{})})
 	p.pool.New = func() any { return newExchange(p) }
+	p.heads.New = func() any { b := make([]byte, firstBuffer); return &b }
 	p.bodies.New = func() any { b := make([]byte, bodyBuffer); return &b }
 	return p
+}
+
+// setDefaults fills in what nobody has asked for.
+func (p *Plane) setDefaults(o Options) {
+	nobody := func(int64) {}
+	if p.wake == nil {
+		p.wake = nobody
+	}
+	if p.idle == nil {
+		p.idle = nobody
+	}
+	if p.local == nil {
+		p.local = func(string) bool { return false }
+	}
+	if p.toHTTPS == nil {
+		p.toHTTPS = func([]byte) bool { return false }
+	}
+	if p.challenge == nil {
+		p.challenge = func(string, string) (string, bool) { return "", false }
+	}
+	if o.HTTPSPort != 0 && o.HTTPSPort != 443 {
+		p.httpsPort = ":" + strconv.Itoa(o.HTTPSPort)
+	}
 }
 
 // now is the time since the epoch, which never jumps.
@@ -154,6 +218,7 @@ func (p *Plane) Run(ctx context.Context) error {
 		case t := <-tick.C:
 			p.wall.Store(t.UnixNano() - int64(t.Sub(p.epoch)))
 			p.sweep(p.now())
+			p.tellIdle(p.now())
 		}
 	}
 }
@@ -161,6 +226,12 @@ func (p *Plane) Run(ctx context.Context) error {
 // Serve takes connections from l until it is closed, and returns nil then.
 // scheme is what the client speaks: "http", or "https" where l ends TLS.
 func (p *Plane) Serve(l net.Listener, scheme string) error {
+	return p.Accept(l, func(conn net.Conn) { p.ServeConn(conn, scheme) })
+}
+
+// Accept takes connections from l until it is closed, and returns nil then.
+// Each that there is room for is served by serve, which must close it.
+func (p *Plane) Accept(l net.Listener, serve func(net.Conn)) error {
 	pause := time.Duration(0)
 	for {
 		conn, err := l.Accept()
@@ -179,12 +250,20 @@ func (p *Plane) Serve(l net.Listener, scheme string) error {
 			}
 		}
 		pause = 0
-		s := newSession(p, conn, scheme)
-		if !p.admit(s) {
-			refuse(conn)
-			continue
-		}
-		go s.serve()
+		// Not here: a connection may have to be read from to know its client.
+		go func() {
+			if c, ok := conn.(*door.Conn); ok && c.Handshake() != nil {
+				_ = conn.Close()
+				return
+			}
+			leave, ok := p.Enter(conn)
+			if !ok {
+				refuse(conn)
+				return
+			}
+			defer leave()
+			serve(conn)
+		}()
 	}
 }
 
@@ -196,27 +275,11 @@ func refuse(conn net.Conn) {
 	_ = conn.Close()
 }
 
-// admit counts a connection in, unless there are too many.
-func (p *Plane) admit(s *session) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closing.Load() || len(p.sessions) >= p.limits.MaxConns || p.perIP[s.ip] >= p.limits.MaxConnsPerIP {
-		p.refused.Add(1)
-		return false
-	}
-	p.sessions[s] = struct{}{}
-	p.perIP[s.ip]++
-	return true
-}
-
-// leave counts a connection out.
+// leave forgets a session.
 func (p *Plane) leave(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.sessions, s)
-	if p.perIP[s.ip]--; p.perIP[s.ip] <= 0 {
-		delete(p.perIP, s.ip)
-	}
 	if len(p.sessions) == 0 && p.closing.Load() {
 		p.closeEmpty()
 	}
@@ -231,13 +294,6 @@ func (p *Plane) closeEmpty() {
 	}
 }
 
-// crowded reports whether idle clients should make room.
-func (p *Plane) crowded() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.sessions) > p.limits.MaxConns/4*3
-}
-
 // all returns the sessions of the moment.
 func (p *Plane) all() []*session {
 	p.mu.Lock()
@@ -249,10 +305,18 @@ func (p *Plane) all() []*session {
 	return list
 }
 
+// SetAltSvc says where else the same is served: the value of Alt-Svc
+// (RFC 7838) of answers over HTTPS.
+func (p *Plane) SetAltSvc(value string) {
+	line := []byte("Alt-Svc: " + value + "\r\n")
+	p.altSvc.Store(&line)
+}
+
 // Shutdown lets requests in progress finish until ctx ends, then cuts them.
 // Idle connections are closed and WebSockets told to go away at once. Close
 // the listeners first. It returns once no session is left.
 func (p *Plane) Shutdown(ctx context.Context) {
+	p.doors.close()
 	p.mu.Lock()
 	p.closing.Store(true)
 	if len(p.sessions) == 0 {

@@ -16,7 +16,7 @@ func TestWhatTheAppGets(t *testing.T) {
 	const fixed = "X-Forwarded-For: 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n" +
 		"Forwarded: for=127.0.0.1;proto=http;host=\"%\"\r\nX-Forwarded-Host: %\r\n"
 	ours := func(host, port string) string {
-		return strings.ReplaceAll(fixed, "%", host) + "X-Forwarded-Port: " + port + "\r\nX-Request-Id: *\r\n\r\n"
+		return strings.ReplaceAll(fixed, "%", host) + "X-Forwarded-Port: " + port + "\r\nX-Request-Id: *\r\ntraceparent: *\r\n\r\n"
 	}
 	for name, tc := range map[string]struct{ send, want string }{
 		"plain": {
@@ -37,7 +37,7 @@ func TestWhatTheAppGets(t *testing.T) {
 		},
 		"claims are dropped": {
 			"GET / HTTP/1.1\r\nX-Forwarded-For: 6.6.6.6\r\nHost: shop.test\r\nx_forwarded_for: 6.6.6.6\r\nX-REAL-IP: 6.6.6.6\r\n" +
-				"Forwarded: for=6.6.6.6\r\nX-Request-Id: mine\r\nX-Forwarded-Prefix: /admin\r\nproxy: evil\r\nCookie: a=b\r\n\r\n",
+				"Forwarded: for=6.6.6.6\r\nX-Request-Id: mine\r\ntraceparent: 00-0-0-01\r\nTRACESTATE: x\r\ntracestate: x\r\nX-Forwarded-Prefix: /admin\r\nproxy: evil\r\nCookie: a=b\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: shop.test\r\nCookie: a=b\r\n" + ours("shop.test", "80"),
 		},
 		"hop by hop, and our own cannot be named": {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"landward/internal/landward"
 	"landward/internal/route"
 	"landward/internal/route/plane"
 )
@@ -145,7 +146,8 @@ func listen(t testing.TB) net.Listener {
 
 // app is a route of one app with one target for each address.
 func app(name string, addrs ...string) route.Route {
-	r := route.Route{App: name, AppID: 7, Release: 1, Hosts: []string{name + ".test"}, State: route.StateUp}
+	r := route.Route{App: name, AppID: 7, Release: 1, Hosts: []string{name + ".test"}, State: route.StateUp,
+		Headers: landward.Headers{Security: landward.SwitchOff}}
 	for i, a := range addrs {
 		r.Targets = append(r.Targets, route.Target{Addr: netip.MustParseAddrPort(a),
 			Unit: fmt.Sprintf("web.%d", i+1), ID: fmt.Sprintf("%s-%s", name, a)})
@@ -253,10 +255,10 @@ func (r *rig) raw(t testing.TB, send string) string {
 	return string(b)
 }
 
-var changing = regexp.MustCompile(`(X-Request-Id: )[0-9a-f]{32}|(Date: )[A-Z][^\r]*`)
+var changing = regexp.MustCompile(`(X-Request-Id: )[0-9a-f]{32}|(traceparent: )00-[0-9a-f]{32}-[0-9a-f]{16}-01|(Date: )[A-Z][^\r]*`)
 
 // stable replaces what differs every time.
-func stable(s string) string { return changing.ReplaceAllString(s, "$1$2*") }
+func stable(s string) string { return changing.ReplaceAllString(s, "$1$2$3*") }
 
 // client is an ordinary client of an app's host.
 func (r *rig) client(t testing.TB) *http.Client {

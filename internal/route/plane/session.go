@@ -20,8 +20,8 @@ const (
 	stateNew  int64 = -2 // no request yet
 )
 
-// firstBuffer is the size of the buffer that every connection holds, enough
-// for the heads that browsers send.
+// firstBuffer is the size of the buffer that a connection borrows while a
+// request is there, enough for the heads that browsers send.
 const firstBuffer = 4 << 10
 
 // session is one client's connection.
@@ -29,45 +29,84 @@ type session struct {
 	p      *Plane
 	conn   net.Conn
 	scheme string
+	proto  string       // what the client speaks where that is not HTTP/1.x
+	tcp    *net.TCPConn // below TLS and the like; nil where there is none
+	wait   *waiter      // nil where the connection is not plain TCP
 	ip     netip.Addr
 	fixed  []byte // the forwarded headers that are the same for every request
+	// trusted is set where the peer is a front proxy whose word counts.
+	trusted bool
 
-	in     []byte // bytes read and not used yet are in[:w]
+	in     []byte // bytes read and not used yet are in[:w]; nil while there are none
 	w      int
-	small  []byte    // the first buffer, to go back to
+	small  *[]byte   // the borrowed buffer, to go back to
 	began  int64     // when the request's first byte was there
 	served bool      // at least one request
 	x      *exchange // the request in progress
 
-	cr, cw, ur, uw guard // of client and upstream, reading and writing
+	cr, cw, ur, uw deadline // of client and upstream, reading and writing
 	busy           atomic.Int64
 	up             atomic.Pointer[upstream]
 	tunnel         atomic.Pointer[tunnel]
 }
 
 func newSession(p *Plane, conn net.Conn, scheme string) *session {
-	s := &session{p: p, conn: conn, scheme: scheme, small: make([]byte, firstBuffer)}
-	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		s.ip = a.Addr().Unmap().WithZone("")
+	s := &session{p: p, conn: conn, scheme: scheme, tcp: tcpBelow(conn), ip: clientOf(conn)}
+	if pr, ok := conn.(interface{ Proto() string }); ok {
+		s.proto = pr.Proto()
 	}
-	s.in = s.small
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		s.wait = newWaiter(tcp)
+	}
 	s.busy.Store(stateNew)
-	ip := "unknown"
-	if s.ip.IsValid() {
-		ip = s.ip.String()
-	}
-	s.fixed = append(s.fixed, "X-Forwarded-For: "+ip+"\r\nX-Real-IP: "+ip+"\r\nX-Forwarded-Proto: "+scheme+
-		"\r\nForwarded: for="...)
-	if s.ip.Is6() {
-		ip = `"[` + ip + `]"`
-	}
-	s.fixed = append(s.fixed, ip+";proto="+scheme+";host=\""...)
+	s.fixed = forwarded(s.ip, scheme)
+	s.trusted = p.trust.Trusts(s.ip)
 	return s
+}
+
+// forwarded is what the app is told about a client, up to the host.
+func forwarded(client netip.Addr, scheme string) []byte {
+	ip := "unknown"
+	if client.IsValid() {
+		ip = client.String()
+	}
+	node := ip
+	if client.Is6() {
+		node = `"[` + ip + `]"`
+	}
+	return []byte("X-Forwarded-For: " + ip + "\r\nX-Real-IP: " + ip + "\r\nX-Forwarded-Proto: " + scheme +
+		"\r\nForwarded: for=" + node + ";proto=" + scheme + ";host=\"")
+}
+
+// clientOf is the client's address, the zero one where it has none.
+func clientOf(conn net.Conn) netip.Addr {
+	switch a := conn.RemoteAddr().(type) {
+	case *net.TCPAddr:
+		return a.AddrPort().Addr().Unmap().WithZone("")
+	case *net.UDPAddr:
+		return a.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}
+
+// tcpBelow finds the TCP connection that conn wraps, or nil.
+func tcpBelow(conn net.Conn) *net.TCPConn {
+	for {
+		switch c := conn.(type) {
+		case *net.TCPConn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
 }
 
 // serve answers requests until the connection ends.
 func (s *session) serve() {
 	defer s.p.leave(s)
+	defer s.release()
 	defer func() { _ = s.conn.Close() }()
 	defer func() {
 		// A mistake of ours on one connection must not end all others.
@@ -89,9 +128,7 @@ func (s *session) abandon() {
 	if x.up != nil {
 		x.up.close()
 	}
-	if x.site != nil {
-		x.stats.inflight.Add(-1)
-	}
+	x.leave()
 	if x.target != nil {
 		x.target.exit()
 	}
@@ -129,6 +166,7 @@ func (s *session) request() bool {
 	if t := x.tunnel; t != nil {
 		s.x = nil
 		s.p.pool.Put(x) // a connection that lives for hours holds little
+		s.release()
 		t.run()
 		return false
 	}
@@ -154,9 +192,12 @@ func refusalOf(err error) *wire.Error {
 
 // readHead fills the buffer until it holds a whole head and returns its length.
 func (s *session) readHead() (int, error) {
-	if s.w <= len(s.small) && len(s.in) > len(s.small) {
-		copy(s.small, s.in[:s.w])
-		s.in = s.small
+	switch {
+	case s.w == 0:
+		s.release()
+	case s.w <= firstBuffer && len(s.in) > firstBuffer:
+		copy(*s.small, s.in[:s.w])
+		s.in = *s.small
 	}
 	now := s.p.now()
 	s.began = now
@@ -169,7 +210,7 @@ func (s *session) readHead() (int, error) {
 			}
 		}
 		seen = s.w
-		if s.w == len(s.in) && !s.grow() {
+		if s.in != nil && s.w == len(s.in) && !s.grow() {
 			return 0, errHeadLarge
 		}
 		if err := s.fill(now); err != nil {
@@ -191,7 +232,7 @@ func (s *session) fill(now int64) error {
 		return io.EOF
 	}
 	s.p.giveWay()
-	n, err := s.conn.Read(s.in[s.w:])
+	n, err := s.read()
 	hit := s.cr.disarm()
 	if n > 0 {
 		if s.w == 0 {
@@ -207,6 +248,32 @@ func (s *session) fill(now int64) error {
 		return io.ErrNoProgress
 	}
 	return err
+}
+
+// read reads what there is. A plain connection waits without a buffer: ten
+// thousand idle ones hold none.
+func (s *session) read() (int, error) {
+	if s.w == 0 && s.wait != nil {
+		return s.wait.read(s)
+	}
+	s.borrow()
+	return s.conn.Read(s.in[s.w:])
+}
+
+// borrow makes sure that there is a buffer.
+func (s *session) borrow() {
+	if s.in == nil {
+		s.small = s.p.heads.Get().(*[]byte)
+		s.in = *s.small
+	}
+}
+
+// release gives the buffer back.
+func (s *session) release() {
+	if s.small != nil {
+		s.p.heads.Put(s.small)
+	}
+	s.in, s.small, s.w = nil, nil, 0
 }
 
 // grow makes room for a larger head, up to the limit.
@@ -229,8 +296,14 @@ func (s *session) use(n int) {
 // gone reports whether the client has closed its side. Nobody who still wants
 // an answer does.
 func (s *session) gone() bool {
+	if g, ok := s.conn.(interface{ Gone() bool }); ok {
+		return g.Gone()
+	}
+	if s.tcp == nil {
+		return false
+	}
 	var p peeker
-	p.init(s.conn)
+	p.init(s.tcp)
 	return p.peek() == peekEnd
 }
 

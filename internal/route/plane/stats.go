@@ -30,6 +30,7 @@ type Stats struct {
 	took     atomic.Uint64 // nanoseconds
 	buckets  [len(bounds) + 1]atomic.Uint64
 	inflight atomic.Int64
+	last     atomic.Int64 // when the last request came or ended, as now() tells
 }
 
 // statsOf returns the counters of an app. The caller holds swap, or is New.
@@ -71,6 +72,7 @@ type Snapshot struct {
 	Refused     uint64           `json:"refused"`     // connections over a limit
 	Apps        []AppSnapshot    `json:"apps"`
 	Targets     []TargetSnapshot `json:"targets"`
+	Canaries    []CanarySnapshot `json:"canaries,omitempty"`
 }
 
 // AppSnapshot is one app's counters. App 0 has the requests that belong to
@@ -101,9 +103,7 @@ type TargetSnapshot struct {
 // Snapshot returns the counters of the moment.
 func (p *Plane) Snapshot() Snapshot {
 	out := Snapshot{Refused: p.refused.Load()}
-	p.mu.Lock()
-	out.Connections = len(p.sessions)
-	p.mu.Unlock()
+	out.Connections = p.doors.count()
 	now := p.now()
 	p.swap.Lock()
 	defer p.swap.Unlock()
@@ -118,6 +118,13 @@ func (p *Plane) Snapshot() Snapshot {
 		out.Targets = append(out.Targets, TargetSnapshot{ID: t.id, Unit: t.unit, Addr: t.addr,
 			InFlight: t.inflight.Load(), Idle: idle, Suspect: t.suspect.Load() > now, Retired: t.retired.Load()})
 	}
+	for _, s := range p.index.Load().sites {
+		if c := s.canary; c != nil {
+			out.Canaries = append(out.Canaries, CanarySnapshot{AppID: s.appID, Release: c.release, Percent: c.percent,
+				Canary: c.stats.snapshot(), Stable: c.stable.snapshot()})
+		}
+	}
+	slices.SortFunc(out.Canaries, func(a, b CanarySnapshot) int { return int(a.AppID - b.AppID) })
 	slices.SortFunc(out.Apps, func(a, b AppSnapshot) int { return int(a.AppID - b.AppID) })
 	slices.SortFunc(out.Targets, func(a, b TargetSnapshot) int { return strings.Compare(a.ID, b.ID) })
 	return out

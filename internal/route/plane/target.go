@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"landward/internal/landward"
 )
 
 // target is one address of an app with its connections and its requests in
@@ -16,6 +18,7 @@ import (
 type target struct {
 	id, unit      string
 	network, addr string
+	proto         landward.Protocol
 	maxIdle       int
 
 	inflight atomic.Int64

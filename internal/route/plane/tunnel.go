@@ -36,8 +36,8 @@ type tunnel struct {
 type half struct {
 	t        *tunnel
 	src, dst net.Conn
-	guard    *guard // of writing to dst
-	mask     bool   // dst is a server
+	guard    *deadline // of writing to dst
+	mask     bool      // dst is a server
 	frames   wire.Frames
 	bytes    int64
 }
@@ -113,6 +113,7 @@ func (t *tunnel) run() {
 		e.Code = route.CodeCut
 	}
 	t.stats.inflight.Add(-1)
+	t.stats.last.Store(s.p.now())
 	t.stats.count(e)
 	s.p.access.Access(e)
 }

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// guard is the deadline of one side of one connection. The goroutine that is
+// deadline is the deadline of one side of one connection. The goroutine that is
 // about to block arms it; the sweeper looks at all guards a few times a second
 // and wakes whoever is too late by a deadline in the past. So an operation
 // costs two atomic stores instead of two timers.
 //
 // It holds 0 (nobody blocks), a time after which it fires, or a reason.
-type guard struct{ at atomic.Int64 }
+type deadline struct{ at atomic.Int64 }
 
 // Values of a guard that are not times.
 const (
-	guardOff    int64 = 0
+	deadlineOff int64 = 0
 	forever     int64 = math.MaxInt64     // may be cut, never times out
 	afterUpload int64 = math.MaxInt64 - 1 // as forever; the end of the upload sets the time
 	hitTimeout  int64 = -1
@@ -35,7 +35,7 @@ const (
 
 // arm sets the deadline and returns 0, or the reason for which the guard has
 // fired before.
-func (g *guard) arm(at int64) int64 {
+func (g *deadline) arm(at int64) int64 {
 	if v := g.at.Swap(at); v < 0 {
 		g.at.Store(v)
 		return v
@@ -45,8 +45,8 @@ func (g *guard) arm(at int64) int64 {
 
 // disarm ends the wait and returns 0, or the reason for which the guard fired:
 // then the connection is spoilt even if the operation went well.
-func (g *guard) disarm() int64 {
-	if v := g.at.Swap(guardOff); v < 0 {
+func (g *deadline) disarm() int64 {
+	if v := g.at.Swap(deadlineOff); v < 0 {
 		g.at.Store(v)
 		return v
 	}
@@ -54,16 +54,16 @@ func (g *guard) disarm() int64 {
 }
 
 // clear forgets a reason.
-func (g *guard) clear() { g.at.Store(guardOff) }
+func (g *deadline) clear() { g.at.Store(deadlineOff) }
 
 // expire fires the guard if its time has come.
-func (g *guard) expire(now int64) bool {
+func (g *deadline) expire(now int64) bool {
 	v := g.at.Load()
 	return v > 0 && v <= now && g.at.CompareAndSwap(v, hitTimeout)
 }
 
 // hit fires the guard for that reason if somebody blocks on it.
-func (g *guard) hit(reason int64) bool {
+func (g *deadline) hit(reason int64) bool {
 	for {
 		v := g.at.Load()
 		if v <= 0 {
@@ -80,7 +80,7 @@ var past = time.Unix(1, 0)
 
 // sweep fires what is due.
 func (p *Plane) sweep(now int64) {
-	crowded := p.crowded()
+	crowded := p.doors.crowded()
 	for _, s := range p.all() {
 		s.sweep(now, crowded)
 	}

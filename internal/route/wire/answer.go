@@ -28,6 +28,12 @@ func (a *Answer) Length() int64 { return a.length }
 // HasDate reports whether the upstream set Date.
 func (a *Answer) HasDate() bool { return a.date }
 
+// Coded reports whether the body has a content coding.
+func (a *Answer) Coded() bool { return a.coded }
+
+// Secured is the set of security headers that the answer has.
+func (a *Answer) Secured() Secured { return a.secured }
+
 // KeepAlive reports whether the upstream lets the connection stay.
 func (a *Answer) KeepAlive() bool { return !a.close && (a.Minor == 1 || a.keep) }
 

@@ -14,12 +14,17 @@ const (
 	Connection                   // hop by hop, read
 	Upgrade                      // hop by hop, read
 	Hop                          // hop by hop, dropped
-	Forwarding                   // says who the client is: only the edge may
+	Forwarding                   // says who the client is or what the request is part of: only the edge may
 	RequestID                    // likewise, both ways
 	Expect                       // read, copied
 	Accept                       // read, copied
 	Date                         // copied, added where missing
 	Named                        // named by Connection: dropped
+	Agent                        // User-Agent: read, copied
+	Referer                      // read, copied
+	Coding                       // Content-Encoding: read, copied
+	Security                     // a header of Secured: read, copied
+	Replaced                     // the edge says it itself: dropped
 )
 
 // Field is one header line. Its slices point into the parsed buffer.
@@ -33,7 +38,7 @@ type Field struct {
 // Dropped reports whether a line of that kind is not copied to the other side.
 func (k Kind) Dropped() bool {
 	switch k {
-	case Other, Expect, Accept, Date:
+	case Other, Expect, Accept, Date, Agent, Referer, Coding, Security:
 		return false
 	}
 	return true
@@ -55,7 +60,22 @@ type fields struct {
 	date       bool
 	expect     bool
 	accept     []byte
+	agent      []byte
+	referer    []byte
+	coded      bool
+	secured    Secured
 }
+
+// Secured is the set of security headers that an answer has.
+type Secured uint8
+
+// The security headers.
+const (
+	NoSniff        Secured = 1 << iota // X-Content-Type-Options
+	FrameOptions                       // X-Frame-Options
+	ReferrerPolicy                     // Referrer-Policy
+	StrictTLS                          // Strict-Transport-Security
+)
 
 func (f *fields) reset() {
 	f.count, f.hosts = 0, 0
@@ -63,10 +83,36 @@ func (f *fields) reset() {
 	f.chunked, f.close, f.keep, f.upgradeTok = false, false, false, false
 	f.date, f.expect = false, false
 	f.upgrade, f.host, f.accept = nil, nil, nil
+	f.agent, f.referer = nil, nil
+	f.coded, f.secured = false, 0
 }
 
 // Fields are the header lines in their order.
 func (f *fields) Fields() []Field { return f.list[:f.count] }
+
+// Get returns the value of the first header line of that name, in lower case,
+// that reaches the other side; nil without one.
+func (f *fields) Get(lower string) []byte {
+	for i := range f.Fields() {
+		if fd := &f.list[i]; !fd.Kind.Dropped() && EqualFold(fd.Name, lower) {
+			return fd.Value
+		}
+	}
+	return nil
+}
+
+// Drop keeps the header line at that place from the other side.
+func (f *fields) Drop(i int) { f.list[i].Kind = Replaced }
+
+// Replace marks the header lines of that name, in lower case and with '_'
+// counted as '-': they reach nobody.
+func (f *fields) Replace(lower string) {
+	for i := range f.Fields() {
+		if fd := &f.list[i]; !fd.Kind.Dropped() && sameName(fd.Name, lower) {
+			fd.Kind = Replaced
+		}
+	}
+}
 
 // parse reads the header lines in buf, which ends with the empty line.
 func (f *fields) parse(buf []byte) error {
@@ -171,6 +217,14 @@ func (f *fields) note(fd *Field) error {
 		}
 	case Date:
 		f.date = true
+	case Agent:
+		f.agent = fd.Value
+	case Referer:
+		f.referer = fd.Value
+	case Coding:
+		f.coded = true
+	case Security:
+		f.secured |= securedBy(len(fd.Name), fd.Name[0]|0x20)
 	}
 	return nil
 }
@@ -233,6 +287,14 @@ func kindOf(name []byte) Kind {
 			return Connection
 		case EqualFold(name, "keep-alive"):
 			return Hop
+		case EqualFold(name, "user-agent"):
+			return Agent
+		case sameName(name, "tracestate"):
+			return Forwarding
+		}
+	case 11:
+		if sameName(name, "traceparent") {
+			return Forwarding
 		}
 	case 12:
 		if sameName(name, "x-request-id") {
@@ -245,9 +307,16 @@ func kindOf(name []byte) Kind {
 		case EqualFold(name, "http2-settings"):
 			return Hop
 		}
+	case 15:
+		if EqualFold(name, "x-frame-options") || EqualFold(name, "referrer-policy") {
+			return Security
+		}
 	case 16:
-		if EqualFold(name, "proxy-connection") {
+		switch {
+		case EqualFold(name, "proxy-connection"):
 			return Hop
+		case EqualFold(name, "content-encoding"):
+			return Coding
 		}
 	case 17:
 		if sameName(name, "transfer-encoding") {
@@ -256,6 +325,14 @@ func kindOf(name []byte) Kind {
 	case 19:
 		if EqualFold(name, "proxy-authorization") {
 			return Hop
+		}
+	case 22:
+		if EqualFold(name, "x-content-type-options") {
+			return Security
+		}
+	case 25:
+		if EqualFold(name, "strict-transport-security") {
+			return Security
 		}
 	}
 	if len(name) >= 11 && sameName(name[:11], "x-forwarded") {
@@ -276,12 +353,27 @@ func shortKind(name []byte) Kind {
 		return Expect
 	case EqualFold(name, "upgrade"):
 		return Upgrade
+	case EqualFold(name, "referer"):
+		return Referer
 	case EqualFold(name, "te"):
 		return Hop
 	case EqualFold(name, "proxy"): // becomes HTTP_PROXY in a CGI environment
 		return Forwarding
 	}
 	return Other
+}
+
+// securedBy tells the security headers apart by length and first letter.
+func securedBy(length int, first byte) Secured {
+	switch {
+	case length == 22:
+		return NoSniff
+	case length == 25:
+		return StrictTLS
+	case first == 'x':
+		return FrameOptions
+	}
+	return ReferrerPolicy
 }
 
 // exact returns k for the true name and Hop for a twin with an underscore,

@@ -40,6 +40,12 @@ func (r *Request) Expects() bool { return r.expect && r.Minor == 1 }
 // Accept is the first Accept header.
 func (r *Request) Accept() []byte { return r.accept }
 
+// Agent is what the client calls itself: User-Agent.
+func (r *Request) Agent() []byte { return r.agent }
+
+// Referer is where the client says that it comes from.
+func (r *Request) Referer() []byte { return r.referer }
+
 // KeepAlive reports whether the client wants the connection to stay.
 func (r *Request) KeepAlive() bool {
 	return !r.close && (r.Minor == 1 || r.keep)

@@ -88,11 +88,15 @@ func serveEdge(ctx context.Context, args []string) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	return edge.New(edge.Options{
+	e, err := edge.New(edge.Options{
 		HTTP: *addr, Socket: *socket, RoutesFile: filepath.Join(*dir, "routes.json"),
 		LogDir: filepath.Join(*dir, "logs"),
 		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}).Run(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	return e.Run(ctx)
 }
 
 func netipAddr(s string) (netip.AddrPort, error) { return netip.ParseAddrPort(s) }

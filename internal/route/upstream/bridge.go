@@ -1,0 +1,262 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Bounds of a bridge.
+const (
+	// maxConns is how many HTTP/2 connections there are to one target. Each
+	// carries as many requests as the target allows, a hundred or more.
+	maxConns = 32
+	// streamWindow is how many bytes of one answer wait here for a client that
+	// does not take them.
+	streamWindow = 256 << 10
+	maxHead      = 64 << 10 // bytes of an answer's head, as the plane has it
+	idleConn     = 90 * time.Second
+	stuckWrite   = time.Minute // the target takes nothing of what is sent
+)
+
+// Bridge speaks HTTP/1.1 to the plane and HTTP/2 with prior knowledge (RFC
+// 9113 section 3.3) to one target. It is safe for concurrent use.
+type Bridge struct {
+	addr      string
+	timeout   time.Duration
+	transport *http.Transport
+	wake      chan struct{} // something may have become free
+
+	mu      sync.Mutex
+	conns   []*http.ClientConn
+	dialing bool
+	links   map[*link]struct{}
+	closed  bool
+	done    chan struct{} // closed when closed and the last link has gone
+}
+
+// H2C makes a bridge to addr ("10.0.0.2:8080"). It starts nothing.
+func (d *Dialer) H2C(addr string) *Bridge {
+	var only http.Protocols
+	only.SetUnencryptedHTTP2(true)
+	var dialer net.Dialer
+	return &Bridge{
+		addr:    addr,
+		timeout: d.timeout(),
+		transport: &http.Transport{
+			DialContext:            dialer.DialContext,
+			Protocols:              &only,
+			DisableCompression:     true,
+			MaxResponseHeaderBytes: maxHead,
+			IdleConnTimeout:        idleConn,
+			// No pings: gRPC servers hang up on those who send many.
+			HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: streamWindow, WriteByteTimeout: stuckWrite},
+		},
+		wake:  make(chan struct{}, 1),
+		links: make(map[*link]struct{}),
+		done:  make(chan struct{}),
+	}
+}
+
+// Dial returns a connection on which HTTP/1.1 is spoken with the target. It
+// fails where there is no HTTP/2 connection and none can be made.
+func (b *Bridge) Dial(ctx context.Context) (Conn, error) {
+	if !b.connected() {
+		cc, err := b.reserve(ctx)
+		if err != nil {
+			return nil, err
+		}
+		cc.Release()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, net.ErrClosed
+	}
+	l := newLink(b)
+	b.links[l] = struct{}{}
+	go l.serve()
+	return l.plane, nil
+}
+
+// connected reports whether there is a connection that works.
+func (b *Bridge) connected() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.prune()
+	return len(b.conns) > 0
+}
+
+// prune forgets connections that have ended. The caller holds mu.
+func (b *Bridge) prune() {
+	kept := b.conns[:0]
+	for _, cc := range b.conns {
+		if cc.Err() == nil {
+			kept = append(kept, cc)
+		}
+	}
+	clear(b.conns[len(kept):])
+	b.conns = kept
+}
+
+// reserve returns a connection with room for one request, which is reserved:
+// RoundTrip or Release must follow. Where all are full it makes a new one, and
+// waits where there may be no more.
+func (b *Bridge) reserve(ctx context.Context) (*http.ClientConn, error) {
+	for {
+		cc, full, err := b.find()
+		if cc != nil {
+			b.signal() // there may be room for another who waits
+			return cc, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !full {
+			if err := b.connect(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		select {
+		case <-b.wake:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for a free HTTP/2 stream: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// find looks for a connection with room. full: there is none, and this caller
+// is not to make one; else it is, and has the right to.
+func (b *Bridge) find() (cc *http.ClientConn, full bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.prune()
+	for _, cc := range b.conns {
+		if cc.Reserve() == nil {
+			return cc, false, nil
+		}
+	}
+	if b.closed && len(b.links) == 0 {
+		return nil, false, net.ErrClosed
+	}
+	if b.dialing || len(b.conns) >= maxConns {
+		return nil, true, nil
+	}
+	b.dialing = true
+	return nil, false, nil
+}
+
+// connect makes a connection, for the one caller that find told to.
+func (b *Bridge) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	cc, err := b.transport.NewClientConn(ctx, "http", b.addr)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.signal()
+	b.dialing = false
+	if err != nil {
+		return err
+	}
+	if b.closed && len(b.links) == 0 {
+		_ = cc.Close()
+		return net.ErrClosed
+	}
+	cc.SetStateHook(func(*http.ClientConn) { b.signal() })
+	b.conns = append(b.conns, cc)
+	return nil
+}
+
+// signal wakes one that waits for a connection. It must not take mu: it runs
+// inside of calls that are made with mu held.
+func (b *Bridge) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Close retires the bridge: nothing new is taken, unused connections of the
+// plane are closed, and requests in progress go on. It returns at once.
+func (b *Bridge) Close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
+	b.closed = true
+	for l := range b.links {
+		if !l.busy {
+			l.shut()
+		}
+	}
+	b.finish()
+}
+
+// Wait waits until a closed bridge has come to rest, or ctx ends.
+func (b *Bridge) Wait(ctx context.Context) error {
+	select {
+	case <-b.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// finish closes the HTTP/2 connections once nobody needs them. The caller
+// holds mu.
+func (b *Bridge) finish() {
+	if !b.closed || len(b.links) > 0 {
+		return
+	}
+	select {
+	case <-b.done:
+		return
+	default:
+	}
+	for _, cc := range b.conns {
+		_ = cc.Close()
+	}
+	b.conns = nil
+	close(b.done)
+}
+
+// begin notes that l has got a request. It reports false where the bridge has
+// been closed before.
+func (b *Bridge) begin(l *link) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	l.busy = true
+	return true
+}
+
+// rest notes that l waits for its next request. It reports false where none
+// may come.
+func (b *Bridge) rest(l *link) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l.busy = false
+	return !b.closed
+}
+
+// retired reports whether Close was called.
+func (b *Bridge) retired() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
+// leave notes that l has ended.
+func (b *Bridge) leave(l *link) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.links, l)
+	b.finish()
+}
