@@ -150,28 +150,33 @@ func (a *API) getAuthority(ctx context.Context, _ *struct{}) (*answer[client.Cer
 	return reply(client.CertificateAuthority{Certificate: root})
 }
 
-// ownHost returns the normal form of a host that the call's app may speak for:
-// one of its hosts, or one below a wildcard of it that no other app has.
+// ownHost returns the normal form of a host that the call's app may speak for.
 func (a *API) ownHost(ctx context.Context, host string) (string, error) {
 	app := callOf(ctx).app
 	normal, ok := normalDomain(host)
 	if !ok || !hasHost(app, a.Domain, normal) {
 		return "", noHost(host)
 	}
-	if exactHost(app, a.Domain, normal) {
-		return normal, nil
-	}
-	// The host itself goes before a wildcard, whoever has that.
 	apps, err := a.Store.Apps(ctx)
 	if err != nil {
 		return "", err
 	}
-	for _, other := range apps {
-		if other.ID != app.ID && exactHost(other, a.Domain, normal) {
-			return "", noHost(host)
-		}
+	if !speaksFor(app, apps, a.Domain, normal) {
+		return "", noHost(host)
 	}
 	return normal, nil
+}
+
+// speaksFor reports whether an app may bring a certificate for a host, which is
+// normal: it is one of its hosts, or below a wildcard of it and not by its full
+// name another app's, which goes before a wildcard.
+func speaksFor(app landward.App, all []landward.App, domain, host string) bool {
+	if !hasHost(app, domain, host) {
+		return false
+	}
+	return exactHost(app, domain, host) || !slices.ContainsFunc(all, func(other landward.App) bool {
+		return other.ID != app.ID && exactHost(other, domain, host)
+	})
 }
 
 func noHost(host string) error {

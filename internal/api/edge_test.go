@@ -223,6 +223,15 @@ func TestHostsOfAnApp(t *testing.T) {
 			t.Errorf("%q: %v", host, got)
 		}
 	}
+	other := landward.App{ID: 1, Name: "other", Settings: landward.Settings{Domains: []string{"b.example.com", "www.example.org"}}}
+	for host, want := range map[string]bool{
+		"a.example.com": true, "b.example.com": false, "*.example.com": true, "shop.example.test": true, "other.example.test": false,
+		"www.example.org": true, // the store lets no two apps have it
+	} {
+		if got := api.SpeaksFor(app, []landward.App{app, other}, "example.test", host); got != want {
+			t.Errorf("speaks for %q: %v", host, got)
+		}
+	}
 	for in, want := range map[string]string{
 		"*.Example.com.": "*.example.com", "EXAMPLE.com": "example.com",
 		"*": "", "*.": "", "*.*.com": "", "a.*.com": "", "**.com": "", "": "", "a b": "", "*.a/b": "",

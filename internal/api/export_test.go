@@ -19,8 +19,9 @@ func NewWithRoute(o Options, p auth.Permission) error {
 	return a.err()
 }
 
-// HasHost and NormalDomain are what decides whose a host is.
+// HasHost, SpeaksFor and NormalDomain are what decides whose a host is.
 var (
 	HasHost      = hasHost
+	SpeaksFor    = speaksFor
 	NormalDomain = normalDomain
 )

@@ -82,6 +82,7 @@ type Manager struct {
 	caStore  folder       // what belongs to the CA
 	local    *localCA     // nil: there is none
 	index    atomic.Pointer[index]
+	outer    *tls.Config // of listeners
 	base     *tls.Config // of a handshake for a host that has a certificate
 	strange  *tls.Config // of any other: sessions are not resumed
 	tickets  tickets

@@ -31,8 +31,9 @@ when you ask it there:
   landward trust --print | openssl x509 -noout -fingerprint -sha256
 
 Whoever has the authority's key can sign for the names that are shown. It is no
-good for others.`,
-		Example: `  sudo landward trust
+good for others. The system's list is root's: as anybody else, you are given
+the command that changes it.`,
+		Example: `  landward trust
   landward trust --print > landward.crt
   landward trust --remove`,
 		Args: none,

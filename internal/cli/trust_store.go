@@ -68,7 +68,8 @@ func (m Machine) trustSystem(ctx context.Context, r root, w *trustWork) error {
 	err := writeWhole(filepath.Join(m.Root, name), r.pem)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		w.leave("The system's list is root's: landward trust --print | sudo tee %s >/dev/null && sudo %s", name, s.tool)
+		// The fingerprint holds the command to what was shown.
+		w.leave("The system's list is root's: landward trust --print --fingerprint %s | sudo tee %s >/dev/null && sudo %s", r.fingerprint, name, s.tool)
 		return nil
 	case err != nil:
 		return fmt.Errorf("write %s: %w", name, err)

@@ -324,7 +324,7 @@ func TestTrustThatStopsHalfway(t *testing.T) {
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
-	if w, code = m.trust(t, text); code != 1 || !strings.Contains(w.out.String(), "sudo tee /usr/local/share/ca-certificates/landward-") {
+	if w, code = m.trust(t, text); code != 1 || !strings.Contains(w.out.String(), "--fingerprint "+fp+" | sudo tee /usr/local/share/ca-certificates/landward-") {
 		t.Errorf("exit code %d, said %q", code, w.out.String())
 	}
 }

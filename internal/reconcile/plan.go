@@ -114,7 +114,7 @@ func Plan(d Desired, o Observed, def Defaults) []Op {
 	if d.Current != nil && !d.App.Stopped {
 		ops = append(ops, d.upkeep(o, def, keep)...)
 	}
-	now := d.withCanary(shareOf(d, d.Current, o, def), o, def)
+	now := d.withCanary(shareOf(d, d.Current, o, def).waking(o.Share), o, def)
 	if !now.same(o.Share) {
 		ops = append(ops, SetRoute{now})
 	}

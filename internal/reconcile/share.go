@@ -17,6 +17,17 @@ type Share []route.Route
 
 func (s Share) same(other Share) bool { return reflect.DeepEqual(s, other) }
 
+// waking keeps requests held until an app that was woken has a container: before
+// that it is not down, it is on its way.
+func (s Share) waking(before Share) Share {
+	for i := range s {
+		if s[i].State == route.StateDown && i < len(before) && before[i].State == route.StateAsleep {
+			s[i].State = route.StateAsleep
+		}
+	}
+	return s
+}
+
 // hosts are those of the app.
 func (s Share) hosts() []string {
 	if len(s) == 0 {

@@ -85,6 +85,8 @@ type Client struct {
 	any     DNSProvider // of zones that are not named; nil: none
 	answers answers
 	account account
+	system  func() ([]string, error) // the system's resolvers
+	port    uint16                   // of the name servers of zones
 }
 
 const (
@@ -125,7 +127,7 @@ func New(o Options) (*Client, error) {
 			o.Resolvers[i] = net.JoinHostPort(r, "53")
 		}
 	}
-	c := &Client{o: o, dns: make(map[string]DNSProvider, len(o.DNS))}
+	c := &Client{o: o, dns: make(map[string]DNSProvider, len(o.DNS)), system: systemResolvers, port: 53}
 	c.account.turn = make(chan struct{}, 1)
 	for zone, p := range o.DNS {
 		if zone == AnyZone && p != nil {

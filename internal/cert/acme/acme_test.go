@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -303,6 +304,13 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 			Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{text},
 		})
 	}
+	head := dns.RR_Header{Name: q.Question[0].Name, Rrtype: q.Question[0].Qtype, Class: dns.ClassINET}
+	switch {
+	case head.Rrtype == dns.TypeNS && head.Name == "example.com.":
+		m.Answer = append(m.Answer, &dns.NS{Hdr: head, Ns: "ns.example.net."})
+	case head.Rrtype == dns.TypeA && head.Name == "ns.example.net.":
+		m.Answer = append(m.Answer, &dns.A{Hdr: head, A: net.IPv4(127, 0, 0, 1)})
+	}
 	_ = w.WriteMsg(m)
 }
 
@@ -370,6 +378,23 @@ func TestRecordIsAwaited(t *testing.T) {
 		if z.gone != 1 || z.text["_acme-challenge.example.com."] == "" {
 			t.Errorf("records %v, %d removed", z.text, z.gone)
 		}
+	}
+}
+
+// TestZonesOwnServersAreAsked has no resolvers set: the system's lead to the
+// servers of the zone, which is a part of another.
+func TestZonesOwnServersAreAsked(t *testing.T) {
+	z := &zone{}
+	ca := newFakeCA(t)
+	ca.pending()
+	addr := netip.MustParseAddrPort(z.serve(t))
+	c := ca.client(t, func(o *acme.Options) {
+		o.DNS = map[string]acme.DNSProvider{"apps.example.com": z, "example.com": z}
+	})
+	c.System(addr.String(), addr.Port())
+	_, err := c.Obtain(t.Context(), acme.Order{Name: "*.example.com", Challenge: acme.DNS01})
+	if err == nil || !strings.Contains(err.Error(), "something else") {
+		t.Errorf("the record was not seen: %v", err)
 	}
 }
 

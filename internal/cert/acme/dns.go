@@ -174,6 +174,10 @@ func (c *Client) resolvers() ([]string, error) {
 	if len(c.o.Resolvers) > 0 {
 		return c.o.Resolvers, nil
 	}
+	return c.system()
+}
+
+func systemResolvers() ([]string, error) {
 	conf, err := dns.ClientConfigFromFile(resolvConf)
 	if err != nil {
 		return nil, fmt.Errorf("find a resolver: %w", err)
@@ -274,7 +278,7 @@ func (c *Client) authorities(ctx context.Context, zone string) ([]string, error)
 					ip = rr.AAAA
 				}
 				if a, ok := netip.AddrFromSlice(ip); ok && len(out) < maxAskedAt {
-					out = append(out, netip.AddrPortFrom(a.Unmap(), 53).String())
+					out = append(out, netip.AddrPortFrom(a.Unmap(), c.port).String())
 				}
 			}
 		}

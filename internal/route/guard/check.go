@@ -189,7 +189,8 @@ func checkStrategy(r landward.Routing) error {
 	return checkDuration("routes.strategy.max_p95", s.MaxP95, maxTimeout)
 }
 
-// checkSteps wants percentages that rise to 100.
+// checkSteps wants percentages that rise. After the last one all requests go to
+// the new version, whether it is 100 or not.
 func checkSteps(steps []int) error {
 	last := 0
 	for i, n := range steps {
@@ -198,9 +199,6 @@ func checkSteps(steps []int) error {
 				"%d is not more than the %d before it and at most 100", n, last)
 		}
 		last = n
-	}
-	if len(steps) > 0 && last != 100 {
-		return landward.Invalid(fmt.Sprintf("routes.strategy.steps[%d]", len(steps)-1), "the last step is %d: it must be 100", last)
 	}
 	return nil
 }

@@ -19,8 +19,8 @@ type encoder struct {
 	table  []entry // oldest first
 	size   int     // as RFC 7541 section 4.1 counts
 	max    int
-	lowest int  // the lowest max since the last block
 	resize bool // the client must be told of max
+	empty  bool // max was lower since the last block: the table is begun anew
 
 	seen [256]uint32 // fingerprints of what was seen lately
 }
@@ -39,7 +39,7 @@ const (
 
 func (e *encoder) init() {
 	e.seed = maphash.MakeSeed()
-	e.max, e.lowest = defaultTableSize, defaultTableSize
+	e.max = defaultTableSize
 }
 
 // limit takes the client's limit of the table.
@@ -48,7 +48,13 @@ func (e *encoder) limit(n uint32) {
 	if size == e.max {
 		return
 	}
-	e.lowest = min(e.lowest, size)
+	if size > e.max && e.resize {
+		// RFC 7541 section 4.2: the client must be told of the lower one too.
+		// Emptying the table is lower still, and no decoder gets it wrong.
+		e.empty = true
+		clear(e.table)
+		e.table, e.size = e.table[:0], 0
+	}
 	e.max, e.resize = size, true
 	e.evict(0)
 }
@@ -79,12 +85,11 @@ func (e *encoder) begin(status int) []byte {
 func (e *encoder) resume() []byte {
 	b := e.buf[:0]
 	if e.resize {
-		e.resize = false
-		if e.lowest < e.max {
-			b = appendInt(b, 0x20, 5, e.lowest)
+		if e.empty {
+			b = append(b, 0x20)
 		}
 		b = appendInt(b, 0x20, 5, e.max)
-		e.lowest = e.max
+		e.resize, e.empty = false, false
 	}
 	return b
 }

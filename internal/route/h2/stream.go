@@ -86,7 +86,7 @@ func (s *stream) Head(status int, a *wire.Answer, end bool) error {
 	if a != nil {
 		fields := a.Fields()
 		for i := range fields {
-			if lane.Kept(&fields[i]) && (status >= 200 || fields[i].Kind != wire.ContentLength) {
+			if lane.Kept(a, &fields[i]) {
 				block = c.encoder.field(block, &fields[i])
 			}
 		}

@@ -54,6 +54,9 @@ func (x *exchange) gate() bool {
 			Reason: m.Message, RetryAfter: 120})
 		return false
 	}
+	if (r.basic != nil || r.forward != nil) && !x.oneAuthorization() {
+		return false
+	}
 	if r.basic != nil && !x.signedIn(r) {
 		return false
 	}

@@ -1,7 +1,6 @@
 package plane
 
 import (
-	"bytes"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"landward/internal/route/guard"
 	"landward/internal/route/page"
 	"landward/internal/route/static"
+	"landward/internal/route/wire"
 )
 
 // rules are what a request must pass before it goes on, each nil where the
@@ -130,6 +130,21 @@ func (x *exchange) admitted(r *rules) bool {
 // client is the address that rules go by.
 func (x *exchange) client() netip.Addr { return x.entry.IP }
 
+// oneAuthorization reports whether the request has at most one Authorization
+// line: with two, what is checked here need not be what the app goes by.
+func (x *exchange) oneAuthorization() bool {
+	n := 0
+	for _, f := range x.req.Fields() {
+		if len(f.Name) == 13 && wire.EqualFold(f.Name, "authorization") {
+			n++
+		}
+	}
+	if n > 1 {
+		x.fault(route.Fault{Status: http.StatusBadRequest, Code: route.CodeBadRequest, Reason: "more than one Authorization header"})
+	}
+	return n <= 1
+}
+
 // signedIn checks the password that a request brings.
 func (x *exchange) signedIn(r *rules) bool {
 	_, entry := r.basic.Check(x.req.Get("authorization"), x.start)
@@ -155,7 +170,7 @@ func (x *exchange) allowed(r *rules) bool {
 	fields := x.req.Fields()
 	for i := range fields {
 		f := &fields[i]
-		if len(f.Name) == 6 && bytes.EqualFold(f.Name, []byte("cookie")) {
+		if len(f.Name) == 6 && wire.EqualFold(f.Name, "cookie") {
 			q.Cookies = append(q.Cookies, f.Value)
 		}
 	}
@@ -163,7 +178,7 @@ func (x *exchange) allowed(r *rules) bool {
 	if v.Pass {
 		for i := range fields {
 			if r.forward.Removes(fields[i].Name) && !fields[i].Kind.Dropped() {
-				x.req.Replace(string(bytes.ToLower(fields[i].Name)))
+				x.req.Drop(i)
 			}
 		}
 		x.extra = v.Lines

@@ -82,12 +82,20 @@ func (a *answer) plain(res *http.Response) bool {
 	for {
 		n, err := res.Body.Read((*b)[:min(left, answerBuffer)])
 		if left -= int64(n); left == 0 {
-			return a.end((*b)[:n])
+			return a.end((*b)[:n]) && (errors.Is(err, io.EOF) || atEnd(res.Body))
 		}
 		if n > 0 && !a.write((*b)[:n]) || err != nil {
 			return false
 		}
 	}
+}
+
+// atEnd waits for the end of a stream whose bytes have all come. Closing it
+// before would reset it, and the target would think that nobody wanted it.
+func atEnd(r io.Reader) bool {
+	var b [1]byte
+	n, err := r.Read(b[:])
+	return n == 0 && errors.Is(err, io.EOF)
 }
 
 // chunks sends a body of unknown length, each piece as soon as it is there,

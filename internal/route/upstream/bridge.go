@@ -42,12 +42,11 @@ type Bridge struct {
 func (d *Dialer) H2C(addr string) *Bridge {
 	var only http.Protocols
 	only.SetUnencryptedHTTP2(true)
-	var dialer net.Dialer
 	return &Bridge{
 		addr:    addr,
 		timeout: d.timeout(),
 		transport: &http.Transport{
-			DialContext:            dialer.DialContext,
+			DialContext:            dialGreeting,
 			Protocols:              &only,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxHead,
@@ -154,7 +153,13 @@ func (b *Bridge) find() (cc *http.ClientConn, full bool, err error) {
 func (b *Bridge) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
-	cc, err := b.transport.NewClientConn(ctx, "http", b.addr)
+	var g *greeting
+	cc, err := b.transport.NewClientConn(context.WithValue(ctx, greetingKey{}, &g), "http", b.addr)
+	if err == nil {
+		if err = g.greeted(ctx); err != nil {
+			_ = cc.Close()
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.signal()
@@ -171,6 +176,23 @@ func (b *Bridge) connect(ctx context.Context) error {
 	return nil
 }
 
+// greetingKey is where dialGreeting finds the place for what it has made: the
+// transport does not hand it out.
+type greetingKey struct{}
+
+func dialGreeting(ctx context.Context, network, addr string) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	g := &greeting{Conn: conn, ready: make(chan struct{})}
+	if at, ok := ctx.Value(greetingKey{}).(**greeting); ok {
+		*at = g
+	}
+	return g, nil
+}
+
 // signal wakes one that waits for a connection. It must not take mu: it runs
 // inside of calls that are made with mu held.
 func (b *Bridge) signal() {
@@ -180,8 +202,9 @@ func (b *Bridge) signal() {
 	}
 }
 
-// Close retires the bridge: nothing new is taken, unused connections of the
-// plane are closed, and requests in progress go on. It returns at once.
+// Close retires the bridge: Dial fails from now on, connections that the plane
+// keeps between two requests are closed, and requests in progress go on. So
+// does the first one on a connection that was just dialled. It returns at once.
 func (b *Bridge) Close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -226,11 +249,11 @@ func (b *Bridge) finish() {
 }
 
 // begin notes that l has got a request. It reports false where the bridge has
-// been closed before.
+// been closed while l was idle.
 func (b *Bridge) begin(l *link) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
+	if b.closed && !l.busy {
 		return false
 	}
 	l.busy = true

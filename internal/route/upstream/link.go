@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ type link struct {
 	in     *bufio.Reader
 	ctx    context.Context // ends when the plane closes
 	cancel context.CancelFunc
-	busy   bool // a request is in progress; guarded by Bridge.mu
+	busy   bool // a request is in progress, or the first is to come; guarded by Bridge.mu
 	// last is set before the last bytes of the last answer: whoever has read
 	// them knows that this link is not to be used again.
 	last atomic.Bool
@@ -52,7 +53,7 @@ func (c *linkConn) Close() error {
 
 func newLink(b *Bridge) *link {
 	up, down := newPipe(), newPipe()
-	l := &link{bridge: b, conn: &end{in: up, out: down, addr: "plane"}}
+	l := &link{bridge: b, busy: true, conn: &end{in: up, out: down, addr: "plane"}}
 	l.plane = &linkConn{end: end{in: down, out: up, addr: address(b.addr)}, link: l}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.reader.r = l.conn
@@ -218,7 +219,7 @@ func isGRPC(contentType string) bool {
 
 // inform passes an interim answer on, where there is room: it runs in the
 // goroutine that reads for all streams and must not wait for one.
-func (l *link) inform(code int, header map[string][]string) error {
+func (l *link) inform(code int, header textproto.MIMEHeader) error {
 	if code == http.StatusSwitchingProtocols {
 		return nil
 	}

@@ -283,12 +283,15 @@ func (l *Lane) CloseWrite() error {
 	return nil
 }
 
-// Kept reports whether a line of an answer belongs to the other side too: all
-// but those that speak of the connection (RFC 9113 section 8.2.2).
-func Kept(f *wire.Field) bool {
+// Kept reports whether a line of a belongs to the other side too: all but those
+// that speak of the connection (RFC 9113 section 8.2.2), and what an upgrade
+// proves to us (RFC 8441 section 5).
+func Kept(a *wire.Answer, f *wire.Field) bool {
 	switch f.Kind {
 	case wire.Connection, wire.Hop, wire.TransferEncoding, wire.Upgrade, wire.Named:
 		return false
+	case wire.ContentLength:
+		return a.Status >= http.StatusOK
 	}
-	return true
+	return a.Status != http.StatusSwitchingProtocols || !wire.EqualFold(f.Name, "sec-websocket-accept")
 }
