@@ -70,7 +70,7 @@ var packages = []struct {
 	{"internal/cert", stage, []string{"internal/cert/acme"}},
 	{"internal/cert/dnsprovider", part, nil},
 	{"internal/dns", stage, nil},
-	{"internal/dns/check", stage, nil},
+	{"internal/dns/check", part, nil},
 	{"internal/route", stage, nil},
 	{"internal/route/wire", part, nil},
 	{"internal/route/page", part, nil},
@@ -123,6 +123,7 @@ var (
 		"internal/cli/system.go",       // hands it to the commands
 		"internal/failpoint",           // only in binaries made for the fault suite
 		"internal/server/supervise.go", // hands it on to the processes
+		"internal/server/edge.go",      // listeners that were handed over
 	}
 )
 

@@ -122,7 +122,7 @@ func (a *API) removeCertificate(ctx context.Context, in *OnDomain) (*nothing, er
 		return nil, err
 	}
 	host, err := a.ownHost(ctx, in.Host)
-	if normal, ok := normalDomain(in.Host); err != nil && ok && auth.Can(callOf(ctx).actor, auth.SystemAdmin, 0) {
+	if normal, ok := landward.NormalDomain(in.Host); err != nil && ok && auth.Can(callOf(ctx).actor, auth.SystemAdmin, 0) {
 		host, err = normal, nil // somebody must be able to tidy up after a domain that is gone
 	}
 	if err != nil {
@@ -153,7 +153,7 @@ func (a *API) getAuthority(ctx context.Context, _ *struct{}) (*answer[client.Cer
 // ownHost returns the normal form of a host that the call's app may speak for.
 func (a *API) ownHost(ctx context.Context, host string) (string, error) {
 	app := callOf(ctx).app
-	normal, ok := normalDomain(host)
+	normal, ok := landward.NormalDomain(host)
 	if !ok || !hasHost(app, a.Domain, normal) {
 		return "", noHost(host)
 	}
@@ -197,16 +197,6 @@ func hasHost(app landward.App, domain, host string) bool {
 // exactHost reports whether a host, which is normal, is itself one of an app's.
 func exactHost(app landward.App, domain, host string) bool {
 	return host == app.Name+"."+domain || slices.Contains(app.Settings.Domains, host)
-}
-
-// normalDomain is landward.NormalHost, but "*." may stand in front.
-func normalDomain(host string) (normal string, ok bool) {
-	rest, wild := strings.CutPrefix(host, "*.")
-	normal, ok = landward.NormalHost(rest)
-	if wild && ok {
-		normal = "*." + normal
-	}
-	return normal, ok
 }
 
 // wireCertificate writes no list as null.

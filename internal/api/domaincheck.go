@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"landward/client"
+	"landward/internal/landward"
 )
 
 // DomainChecker looks up where a host leads.
@@ -21,7 +22,7 @@ func (a *API) checkDomain(ctx context.Context, in *OnDomain) (*answer[client.Dom
 	if a.Domains == nil {
 		return nil, notAvailable("this server does not check where domains lead")
 	}
-	host, ok := normalDomain(in.Host)
+	host, ok := landward.NormalDomain(in.Host)
 	if app := callOf(ctx).app; !ok || !hasHost(app, a.Domain, host) {
 		return nil, noHost(in.Host)
 	}

@@ -236,7 +236,7 @@ func TestHostsOfAnApp(t *testing.T) {
 		"*.Example.com.": "*.example.com", "EXAMPLE.com": "example.com",
 		"*": "", "*.": "", "*.*.com": "", "a.*.com": "", "**.com": "", "": "", "a b": "", "*.a/b": "",
 	} {
-		if got, ok := api.NormalDomain(in); ok != (want != "") || ok && got != want {
+		if got, ok := landward.NormalDomain(in); ok != (want != "") || ok && got != want {
 			t.Errorf("%q became %q, %v", in, got, ok)
 		}
 	}

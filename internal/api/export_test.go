@@ -19,9 +19,8 @@ func NewWithRoute(o Options, p auth.Permission) error {
 	return a.err()
 }
 
-// HasHost, SpeaksFor and NormalDomain are what decides whose a host is.
+// HasHost and SpeaksFor are what decides whose a host is.
 var (
-	HasHost      = hasHost
-	SpeaksFor    = speaksFor
-	NormalDomain = normalDomain
+	HasHost   = hasHost
+	SpeaksFor = speaksFor
 )

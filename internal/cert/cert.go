@@ -356,7 +356,10 @@ func (m *Manager) alone(ctx context.Context) (release func(), waited bool, err e
 		if held {
 			return func() { _ = f.Close() }, waited, nil // closing unlocks
 		}
-		waited = true
+		if !waited {
+			waited = true
+			m.log.Info("another process orders certificates: waiting until it ends")
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

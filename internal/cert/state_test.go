@@ -2,6 +2,7 @@ package cert_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -103,7 +104,14 @@ func TestUnwritableFolder(t *testing.T) {
 
 func TestRunOnce(t *testing.T) {
 	m := manager(t, cert.Options{})
-	stop := run(t, m)
-	until(t, "it runs", func() bool { return m.Run(t.Context()) != nil })
-	stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	for range 2 {
+		go func() { done <- m.Run(ctx) }()
+	}
+	if err := <-done; err == nil {
+		t.Error("the second is not refused")
+	}
+	cancel()
+	check(t, <-done)
 }

@@ -256,13 +256,13 @@ func (c Change) apply(s landward.Settings) (landward.Settings, error) {
 
 func (c Change) applyDomains(s *landward.Settings) error {
 	for _, host := range c.AddDomains {
-		host, _ = landward.NormalHost(host)
+		host, _ = landward.NormalDomain(host)
 		if !slices.Contains(s.Domains, host) {
 			s.Domains = append(s.Domains, host)
 		}
 	}
 	for _, host := range c.RemoveDomains {
-		normal, _ := landward.NormalHost(host)
+		normal, _ := landward.NormalDomain(host)
 		i := slices.Index(s.Domains, normal)
 		if i < 0 {
 			return landward.Errorf(landward.CodeNotFound, "the app has no domain %q", landward.Printable(host)).

@@ -174,6 +174,17 @@ func NormalHost(host string) (normal string, ok bool) {
 	return host, true
 }
 
+// NormalDomain is NormalHost for what may also be a wildcard: "*." in front
+// stands for every host one label below.
+func NormalDomain(domain string) (normal string, ok bool) {
+	rest, wild := strings.CutPrefix(domain, "*.")
+	normal, ok = NormalHost(rest)
+	if wild && ok {
+		normal = "*." + normal
+	}
+	return normal, ok
+}
+
 // Printable returns s cut to 120 bytes with control and format characters
 // replaced, so that what a user typed can be shown in a terminal.
 func Printable(s string) string {

@@ -213,6 +213,7 @@ func (c *Control) listenAPI(limits archive.Limits) error {
 		Unpack: func(dst io.Writer, src io.Reader) error { return archive.Tar(dst, src, limits) },
 		Logs:   c.logs, Units: units{c.parts.Engine, c.parts.Runner}, Launcher: c.reconciler, Doctor: c,
 		Limiter: limiter,
+		Certs:   certificates{c.parts.Edge}, Domains: domainChecker{dnsAddresses(cfg)}, Access: accessLogs(cfg.LogsDir()),
 		Git: http.StripPrefix("/git", githttp.New(githttp.Options{
 			Authenticate: c.passwordActor, Intake: c.pipeline, Git: c.git, Log: c.log.With("component", "githttp"),
 		})),

@@ -23,6 +23,9 @@ import (
 	"landward/internal/route/plane"
 )
 
+// ownDNS is the provider that is Landward itself.
+const ownDNS = "own"
+
 // letsEncrypt is the certificate authority that is asked where the settings
 // name none.
 const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
@@ -63,16 +66,20 @@ func EdgeOptions(cfg config.Config, log *slog.Logger) (edge.Options, error) {
 		LogDir: cfg.LogsDir(), LogKeep: cfg.AccessKeep, LogBytes: cfg.AccessBytes, Quiet: !cfg.AccessLog,
 		Log: log, Limits: limits, Trusted: cfg.TrustedProxies, ProxyProtocol: cfg.ProxyProtocol,
 		DNSAddr: cfg.DNS, DNS: dns.Options{
-			Zone: cfg.Domain, Addresses: cfg.DNSAddresses, Forward: cfg.DNSForward,
+			Zone: cfg.Domain, Addresses: dnsAddresses(cfg), Forward: cfg.DNSForward,
 			ForwardFor: append([]netip.Prefix{cfg.Pool}, lan...), AllowPrivate: lan,
 			Now: time.Now, Log: log.With("component", "dns"),
 		},
 	}
-	if len(o.DNS.Addresses) == 0 {
-		o.DNS.Addresses = hostAddresses()
+	o.ByDNS = cfg.ACMEProvider == ownDNS
+	if o.ByDNS && cfg.DNS == "" {
+		return o, landward.Invalid("acme-provider", "own is Landward's own DNS server, which is off").WithHint("give it an address: --dns :53")
 	}
 	var err error
 	o.Certs, err = certOptions(cfg, log)
+	if o.Certs.ACME.Directory != "" && (o.ByDNS || len(o.Certs.DNS) > 0) {
+		o.Wildcard = "*." + cfg.Domain // one certificate for all apps
+	}
 	return o, err
 }
 
@@ -98,7 +105,7 @@ func certOptions(cfg config.Config, log *slog.Logger) (cert.Options, error) {
 				WithHint("it must hold root certificates, PEM")
 		}
 	}
-	if cfg.ACMEProvider == "" || cfg.ACMEProvider == "off" || cfg.ACMEProvider == "own" {
+	if cfg.ACMEProvider == "" || cfg.ACMEProvider == "off" || cfg.ACMEProvider == ownDNS {
 		return o, nil
 	}
 	settings, err := providerSettings(cfg.ACMESettings)
@@ -109,11 +116,7 @@ func certOptions(cfg config.Config, log *slog.Logger) (cert.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	zone := cfg.Domain
-	if z := settings["ZONE"]; z != "" {
-		zone = z
-	}
-	o.DNS = map[string]cert.DNSProvider{zone: p}
+	o.DNS = map[string]cert.DNSProvider{cert.AnyZone: p}
 	return o, nil
 }
 
@@ -135,6 +138,14 @@ func providerSettings(path string) (map[string]string, error) {
 		out[v.Name] = v.Value
 	}
 	return out, nil
+}
+
+// dnsAddresses are what the apps' names lead to.
+func dnsAddresses(cfg config.Config) []netip.Addr {
+	if len(cfg.DNSAddresses) > 0 {
+		return cfg.DNSAddresses
+	}
+	return hostAddresses()
 }
 
 // hostAddresses are the addresses of this host that others can reach: what the

@@ -132,7 +132,7 @@ func (s *Store) claimDomains(ctx context.Context, t tx, appID int64) error {
 	}
 	want := slices.Clone(a.Settings.Domains)
 	for i, host := range want {
-		if normal, ok := landward.NormalHost(host); !ok || normal != host {
+		if normal, ok := landward.NormalDomain(host); !ok || normal != host {
 			return landward.Invalid(fmt.Sprintf("domains[%d]", i), "%q is not a host name", landward.Printable(host)).
 				WithHint("use lower-case letters, digits, dashes and dots: shop.example.com")
 		}

@@ -32,6 +32,9 @@ func (e *Edge) want(t route.Table) {
 			}
 		}
 	}
+	if e.o.Wildcard != "" && !seen[e.o.Wildcard] {
+		hosts = append(hosts, cert.Host{Name: e.o.Wildcard})
+	}
 	if e.certs != nil {
 		e.certs.SetHosts(hosts)
 	}

@@ -42,6 +42,11 @@ type Options struct {
 	// Certs says where certificates come from; OnDemand is set here. Used with
 	// HTTPS only.
 	Certs cert.Options
+	// ByDNS proves the zone's names to a certificate authority with records of
+	// our own DNS server. Wildcard is a host for which a certificate is wanted
+	// whatever the table has ("*.apps.example.com"); empty: none.
+	ByDNS    bool
+	Wildcard string
 	// DNS is what names are answered with; DNSAddr empty: nothing.
 	DNS     dns.Options
 	DNSAddr string
@@ -99,15 +104,13 @@ func New(o Options) (*Edge, error) {
 		ToHTTPS: e.hasCertificate, Challenge: e.challenge, HTTPSPort: portOf(o.HTTPS),
 		Trusted: o.Trusted,
 	})
-	if err := e.secureWith(o); err != nil {
-		return nil, err
+	if o.DNSAddr != "" {
+		var err error
+		if e.dns, err = dns.New(o.DNS); err != nil {
+			return nil, err
+		}
 	}
-	if o.DNSAddr == "" {
-		return e, nil
-	}
-	var err error
-	e.dns, err = dns.New(o.DNS)
-	return e, err
+	return e, e.secureWith(o)
 }
 
 // quiet is where access log entries go that nobody wants.
@@ -180,7 +183,8 @@ func (e *Edge) Run(ctx context.Context) error {
 	background.Go(func() { e.note("keep access logs", e.logs.Run(late)) })
 	background.Go(func() { e.note("keep limits", e.plane.Run(late)) })
 	if e.certs != nil {
-		background.Go(func() { e.note("keep certificates", e.certs.Run(late)) })
+		// Not late: an edge that takes over orders nothing until this one has let go.
+		background.Go(func() { e.note("keep certificates", e.certs.Run(ctx)) })
 	}
 	if e.dns != nil {
 		background.Go(func() { e.note("answer DNS", e.serveDNS(ctx)) })
@@ -192,6 +196,9 @@ func (e *Edge) Run(ctx context.Context) error {
 	faces.Go(func() { failed <- serveAdmin(admin, e.admin) })
 	if e.secure != nil {
 		faces.Go(func() { failed <- e.plane.Accept(e.secure, e.serveTLS) })
+		if e.o.HTTP3 {
+			background.Go(func() { e.note("serve HTTP/3", e.serveQUIC(ctx, late)) })
+		}
 	}
 	e.log.Info("edge serves", "http", e.public.Addr().String(), "https", e.SecureAddr(), "generation", e.plane.Generation())
 

@@ -61,7 +61,7 @@ func start(t *testing.T, dir string) *running {
 	r.Edge, err = edge.New(edge.Options{
 		HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", RoutesFile: filepath.Join(dir, "routes.json"), Socket: filepath.Join(dir, "edge.sock"),
 		LogDir: filepath.Join(dir, "logs"), Log: slog.New(slog.NewTextHandler(r.log, nil)), Grace: patience,
-		Certs: cert.Options{Dir: filepath.Join(dir, "certs"), Local: []string{"localhost"}},
+		HTTP3: true, Certs: cert.Options{Dir: filepath.Join(dir, "certs"), Local: []string{"localhost"}},
 	})
 	if err != nil {
 		t.Fatal(err)

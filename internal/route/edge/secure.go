@@ -14,6 +14,7 @@ import (
 	"landward/internal/landward"
 	"landward/internal/route/door"
 	"landward/internal/route/h2"
+	"landward/internal/route/h3"
 )
 
 // handshakeWithin is how long a client may take to agree on keys. A first
@@ -27,6 +28,9 @@ func (e *Edge) secureWith(o Options) error {
 	}
 	c := o.Certs
 	c.OnDemand = e.mayOrder
+	if o.ByDNS && e.dns != nil {
+		c.DNS = map[string]cert.DNSProvider{o.DNS.Zone: e.dns.Provider()}
+	}
 	var err error
 	if e.certs, err = cert.New(c); err != nil {
 		return err
@@ -98,6 +102,35 @@ func (e *Edge) proxied(l net.Listener) net.Listener {
 // A socket that another process still holds is tried again: at an upgrade the
 // old edge lets go of it when the new one is there.
 const bindAgain = 100 * time.Millisecond
+
+// serveQUIC serves HTTP/3 until ctx ends, and lets requests end until late does.
+func (e *Edge) serveQUIC(ctx, late context.Context) error {
+	var conn net.PacketConn
+	err := e.bind(ctx, "HTTP/3", func() (err error) {
+		conn, err = net.ListenPacket("udp", e.secure.Addr().String())
+		return err
+	})
+	if err != nil || conn == nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // at the end
+	s := h3.New(h3.Options{TLS: e.certs.TLSConfig(), Hand: e.hand, Log: e.log})
+	e.plane.SetAltSvc(s.AltSvc(portOf(e.secure.Addr().String())))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(late, e.o.Grace)
+		defer cancel()
+		s.Shutdown(grace)
+	}()
+	err = s.Serve(conn)
+	if ctx.Err() != nil {
+		<-done
+		return nil
+	}
+	return err
+}
 
 // serveDNS answers DNS until ctx ends.
 func (e *Edge) serveDNS(ctx context.Context) error {

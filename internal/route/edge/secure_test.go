@@ -20,6 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+
 	"landward/internal/cert"
 	"landward/internal/landward"
 	"landward/internal/route"
@@ -226,5 +229,28 @@ func TestWake(t *testing.T) {
 	cancel()
 	if err := <-ended; err == nil {
 		t.Error("events ended well")
+	}
+}
+
+// TestHTTP3: the same is served over QUIC, and other answers tell of it.
+func TestHTTP3(t *testing.T) {
+	r := start(t, t.TempDir())
+	if err := r.PutTable(t.Context(), route.Table{Generation: 1, Routes: []route.Route{{
+		App: "shop", AppID: 7, Hosts: []string{"shop.localhost"}, State: route.StateUp, Targets: []route.Target{echo(t)},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	roots := r.localRoots(t)
+	tr := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "shop.localhost"},
+		Dial: func(ctx context.Context, _ string, c *tls.Config, q *quic.Config) (*quic.Conn, error) {
+			return quic.DialAddr(ctx, r.SecureAddr().String(), c, q)
+		}}
+	t.Cleanup(func() { _ = tr.Close() })
+	resp, body := fetch(t, &http.Client{Transport: tr, Timeout: patience}, "https://shop.localhost/a")
+	if resp.Proto != "HTTP/3.0" || body != "GET /a https 443" || resp.Header.Get("Alt-Svc") != "" {
+		t.Errorf("%s %q %v", resp.Proto, body, resp.Header)
+	}
+	if resp, _ := fetch(t, r.browser(t, true, roots), "https://shop.localhost/a"); resp.Header.Get("Alt-Svc") == "" {
+		t.Errorf("HTTP/2 does not tell of HTTP/3: %v", resp.Header)
 	}
 }

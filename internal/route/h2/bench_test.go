@@ -2,14 +2,13 @@ package h2_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 
-	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
 	"landward/internal/route/h2"
@@ -106,29 +105,26 @@ func quietApp(c net.Conn) {
 	}
 }
 
-// reference serves the same with golang.org/x/net/http2, without any proxying.
+// reference serves the same with net/http, without any proxying.
 func reference(b testing.TB) string {
 	b.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = ln.Close() })
-	s := &http2.Server{MaxConcurrentStreams: 250}
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go s.ServeConn(c, &http2.ServeConnOpts{Context: context.Background(),
-				Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-					w.Header().Set("Content-Type", "text/plain")
-					w.Header().Set("X-Request-Id", "0123456789abcdef0123456789abcdef")
-					_, _ = io.WriteString(w, "hello, world\n")
-				})})
-		}
-	}()
+	s := &http.Server{Protocols: new(http.Protocols), ReadHeaderTimeout: patience,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			w.Header().Set("X-Request-Id", "0123456789abcdef0123456789abcdef")
+			_, _ = io.WriteString(w, "hello, world\n")
+		})}
+	s.Protocols.SetUnencryptedHTTP2(true)
+	var served sync.WaitGroup
+	served.Go(func() { _ = s.Serve(ln) })
+	b.Cleanup(func() {
+		_ = s.Close()
+		served.Wait()
+	})
 	return ln.Addr().String()
 }
 
@@ -140,7 +136,7 @@ func BenchmarkGets(b *testing.B) {
 		addr func() string
 	}{
 		{"landward", func() string { return newRigFor(b, h2.Limits{}, false, quietApp).addr }},
-		{"xnet", func() string { return reference(b) }},
+		{"nethttp", func() string { return reference(b) }},
 	} {
 		b.Run(server.name, func(b *testing.B) {
 			c, err := net.Dial("tcp", server.addr())

@@ -40,7 +40,6 @@ type conn struct {
 	trailing bool // the block being decoded is a trailer
 	block    block
 	dirty    []*stream // whose lanes have news
-	leaving  bool      // the client has sent GOAWAY
 
 	// Times by the server's clock, 0 for none. The tick reads them.
 	prefaced atomic.Bool

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/net/http2"
 
 	"landward/internal/route/h2"
 	"landward/internal/route/h2/lane/lanetest"
@@ -112,13 +111,10 @@ func certificate(t testing.TB) tls.Certificate {
 // client is an ordinary HTTP/2 client.
 func (r *rig) client(t testing.TB, secure bool) *http.Client {
 	t.Helper()
-	tr := &http2.Transport{AllowHTTP: !secure, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's own server
-	if !secure {
-		tr.DialTLSContext = func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", r.addr)
-		}
-	}
+	tr := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's own server
+	tr.Protocols.SetHTTP2(secure)
+	tr.Protocols.SetUnencryptedHTTP2(!secure)
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: patience}
 }

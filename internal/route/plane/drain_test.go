@@ -317,9 +317,7 @@ func TestShutdownCuts(t *testing.T) {
 	r.dial(t)
 	eventually(t, "five connections", func() bool { return r.Snapshot().Connections == 5 })
 	r.stop()
-	if n := r.Snapshot().Connections; n != 0 {
-		t.Errorf("%d connections left", n)
-	}
+	eventually(t, "no connection is left", func() bool { return r.Snapshot().Connections == 0 })
 }
 
 // TestNothingLeaks holds that after all kinds of endings no goroutine and no

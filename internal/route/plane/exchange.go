@@ -40,7 +40,7 @@ type exchange struct {
 	stats  *Stats
 	trial  *Stats // where a canary runs: those of the version that answers
 	target *target
-	up     *upstream
+	up     *link
 	upload *upload
 	skip   []*target // those that did not answer
 

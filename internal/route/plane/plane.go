@@ -23,6 +23,7 @@ import (
 	"landward/internal/route/door"
 	"landward/internal/route/squeeze"
 	"landward/internal/route/static"
+	"landward/internal/route/upstream"
 )
 
 // Sink takes the record of every finished request. It must not block and must
@@ -136,6 +137,7 @@ type Plane struct {
 	stickyKey  []byte
 	trust      *door.Trust
 	coders     *squeeze.Pool
+	dialer     upstream.Dialer
 	files      sync.Pool              // of *static.Answer
 	altSvc     atomic.Pointer[[]byte] // header line that tells of HTTP/3
 

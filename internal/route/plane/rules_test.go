@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -314,7 +315,7 @@ func TestStaticSite(t *testing.T) {
 	if resp := r.ask(t, "POST", "http://site.test/"); resp.StatusCode != 405 || resp.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST: %d %q", resp.StatusCode, resp.Header.Get("Allow"))
 	}
-	if e := r.sink.last(t, 8); e.AppID != 7 || e.Status != 405 {
+	if e := r.sink.last(t, 9); e.AppID != 7 || e.Status != 405 {
 		t.Errorf("entry: %+v", e)
 	}
 }
@@ -558,6 +559,34 @@ func TestBadTableChangesNothing(t *testing.T) {
 		}
 		if code, body := get(t, r.client(t), "http://shop.test/"); code != 200 || body != "good" {
 			t.Errorf("%s: %d %q", name, code, body)
+		}
+	}
+}
+
+// TestProtocols: apps that speak TLS or HTTP/2 are spoken to so.
+func TestProtocols(t *testing.T) {
+	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %v %s", r.Proto, r.TLS != nil, r.Header.Get("X-Forwarded-Proto"))
+	})
+	secure := httptest.NewTLSServer(hello)
+	t.Cleanup(secure.Close)
+	two := httptest.NewUnstartedServer(hello)
+	two.Config.Protocols = new(http.Protocols)
+	two.Config.Protocols.SetUnencryptedHTTP2(true)
+	two.Start()
+	t.Cleanup(two.Close)
+	for proto, tc := range map[landward.Protocol]struct{ addr, want string }{
+		landward.ProtocolHTTPS: {secure.Listener.Addr().String(), "HTTP/1.1 true http"},
+		landward.ProtocolH2C:   {two.Listener.Addr().String(), "HTTP/2.0 false http"},
+	} {
+		rt := app("shop", tc.addr)
+		rt.Protocol = proto
+		r := newRig(t, plane.Limits{}, rt)
+		c := r.client(t)
+		for range 3 {
+			if code, body := get(t, c, "http://shop.test/"); code != 200 || body != tc.want {
+				t.Errorf("%s: %d %q, want %q", proto, code, body, tc.want)
+			}
 		}
 	}
 }

@@ -46,7 +46,7 @@ type session struct {
 
 	cr, cw, ur, uw deadline // of client and upstream, reading and writing
 	busy           atomic.Int64
-	up             atomic.Pointer[upstream]
+	up             atomic.Pointer[link]
 	tunnel         atomic.Pointer[tunnel]
 }
 

@@ -126,7 +126,10 @@ func (p *Plane) targetOf(network, addr string, t route.Target, proto landward.Pr
 	g := p.targets[key]
 	if g == nil {
 		g = &target{id: t.ID, unit: t.Unit, network: network, addr: addr, maxIdle: p.limits.MaxIdle,
-			proto: proto, quiet: make(chan struct{}, 1)}
+			proto: proto, dialer: &p.dialer, quiet: make(chan struct{}, 1)}
+		if proto == landward.ProtocolH2C {
+			g.bridge = p.dialer.H2C(addr)
+		}
 		p.targets[key] = g
 	}
 	return g

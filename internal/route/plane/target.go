@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"landward/internal/landward"
+	"landward/internal/route/upstream"
 )
 
 // target is one address of an app with its connections and its requests in
@@ -20,6 +21,7 @@ type target struct {
 	network, addr string
 	proto         landward.Protocol
 	maxIdle       int
+	dialer        *upstream.Dialer
 
 	inflight atomic.Int64
 	retired  atomic.Bool
@@ -27,13 +29,15 @@ type target struct {
 	quiet    chan struct{} // told when a retired target has no request left
 
 	mu     sync.Mutex
-	idle   []*upstream // the latest used last
-	closed bool        // keeps none
+	idle   []*link          // the latest used last
+	closed bool             // keeps none
+	bridge *upstream.Bridge // where the app speaks HTTP/2; nil else
 }
 
-// upstream is a connection to a target.
-type upstream struct {
+// link is a connection to a target.
+type link struct {
 	conn   net.Conn
+	inner  upstream.Conn // where conn is one; nil else
 	peeker peeker
 	target *target
 	since  int64 // when it was last given back
@@ -69,7 +73,7 @@ const freshFor = int64(time.Second)
 // cannot be sent twice. One on which the peer has closed, or has said something
 // that nobody asked for, is never used again: the next request would get what
 // was meant for another.
-func (t *target) take(now int64, careful bool) *upstream {
+func (t *target) take(now int64, careful bool) *link {
 	for {
 		t.mu.Lock()
 		n := len(t.idle)
@@ -81,7 +85,7 @@ func (t *target) take(now int64, careful bool) *upstream {
 		t.idle[n-1] = nil
 		t.idle = t.idle[:n-1]
 		t.mu.Unlock()
-		if u.until > now && (!careful || now-u.since < freshFor) && u.peeker.peek() == peekNothing {
+		if u.until > now && (!careful || now-u.since < freshFor) && u.unused() {
 			return u
 		}
 		u.close()
@@ -89,7 +93,7 @@ func (t *target) take(now int64, careful bool) *upstream {
 }
 
 // give keeps a connection for the next request.
-func (t *target) give(u *upstream, now, until int64) {
+func (t *target) give(u *link, now, until int64) {
 	u.since, u.until = now, until
 	t.mu.Lock()
 	if t.closed || len(t.idle) >= t.maxIdle {
@@ -104,17 +108,23 @@ func (t *target) give(u *upstream, now, until int64) {
 // open lets the target keep connections.
 func (t *target) open() {
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed && t.proto == landward.ProtocolH2C {
+		t.bridge = t.dialer.H2C(t.addr)
+	}
 	t.closed = false
-	t.mu.Unlock()
 }
 
 // closeIdle closes all idle connections, and for good those that come back.
 func (t *target) closeIdle(forGood bool) {
 	t.mu.Lock()
-	list := t.idle
+	list, bridge := t.idle, t.bridge
 	t.idle = nil
 	t.closed = t.closed || forGood
 	t.mu.Unlock()
+	if forGood && bridge != nil {
+		bridge.Close() // what runs on it ends by itself
+	}
 	for _, u := range list {
 		u.close()
 	}
@@ -123,7 +133,7 @@ func (t *target) closeIdle(forGood bool) {
 // expire closes the connections that are too old.
 func (t *target) expire(now int64) {
 	t.mu.Lock()
-	var old []*upstream
+	var old []*link
 	kept := t.idle[:0]
 	for _, u := range t.idle {
 		if u.until > now {
@@ -140,19 +150,47 @@ func (t *target) expire(now int64) {
 	}
 }
 
-// dial makes a new connection.
-func (t *target) dial(ctx context.Context, timeout time.Duration) (*upstream, error) {
-	d := net.Dialer{Timeout: timeout}
-	conn, err := d.DialContext(ctx, t.network, t.addr)
+// dial makes a new connection, on which HTTP/1.1 is spoken whatever the app
+// speaks.
+func (t *target) dial(ctx context.Context, timeout time.Duration) (*link, error) {
+	u := &link{target: t}
+	var err error
+	switch {
+	case t.proto == landward.ProtocolH2C:
+		u.inner, err = t.http2().Dial(ctx)
+	case t.proto == landward.ProtocolHTTPS:
+		u.inner, err = t.dialer.HTTPS(ctx, t.addr, "")
+	default:
+		d := net.Dialer{Timeout: timeout}
+		u.conn, err = d.DialContext(ctx, t.network, t.addr)
+	}
 	if err != nil {
 		return nil, err
 	}
-	u := &upstream{conn: conn, target: t}
-	u.peeker.init(conn)
+	if u.inner != nil {
+		u.conn = u.inner
+		return u, nil
+	}
+	u.peeker.init(u.conn)
 	return u, nil
 }
 
-func (u *upstream) close() { _ = u.conn.Close() }
+func (t *target) http2() *upstream.Bridge {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.bridge
+}
+
+// unused reports whether the peer is there and has said nothing that nobody
+// asked for.
+func (u *link) unused() bool {
+	if u.inner != nil {
+		return u.inner.Idle()
+	}
+	return u.peeker.peek() == peekNothing
+}
+
+func (u *link) close() { _ = u.conn.Close() }
 
 // What a peek finds.
 type peeked uint8

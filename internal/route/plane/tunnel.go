@@ -18,7 +18,7 @@ import (
 // goodbye between two of them.
 type tunnel struct {
 	s         *session
-	up        *upstream
+	up        *link
 	target    *target
 	stats     *Stats
 	entry     route.Entry

@@ -39,8 +39,8 @@ func (a *answer) send(res *http.Response) bool {
 			out = append(append(append(out, "Content-Length: "...), n...), '\r', '\n')
 		}
 		return a.end(append(out, '\r', '\n'))
-	case res.Body == http.NoBody:
-		// Of gRPC this is an answer of trailers only: its head is all.
+	case res.ContentLength == 0 && isGRPC(res.Header.Get("Content-Type")) && atEnd(res.Body) && len(res.Trailer) == 0:
+		// An answer of trailers only: its head is all.
 		return a.end(append(out, "Content-Length: 0\r\n\r\n"...))
 	case res.ContentLength >= 0 && len(res.Trailer) == 0 && !isGRPC(res.Header.Get("Content-Type")):
 		out = strconv.AppendInt(append(out, "Content-Length: "...), res.ContentLength, 10)
@@ -72,7 +72,7 @@ func (a *answer) write(b []byte) bool {
 func (a *answer) plain(res *http.Response) bool {
 	left := res.ContentLength
 	if left == 0 {
-		return a.end(a.out)
+		return a.end(a.out) && atEnd(res.Body)
 	}
 	if !a.write(a.out) {
 		return false

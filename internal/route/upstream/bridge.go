@@ -155,7 +155,7 @@ func (b *Bridge) connect(ctx context.Context) error {
 	defer cancel()
 	var g *greeting
 	cc, err := b.transport.NewClientConn(context.WithValue(ctx, greetingKey{}, &g), "http", b.addr)
-	if err == nil {
+	if err == nil && g != nil {
 		if err = g.greeted(ctx); err != nil {
 			_ = cc.Close()
 		}

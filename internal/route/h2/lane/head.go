@@ -51,7 +51,7 @@ type Head struct {
 	err    error // the first fault
 	refuse Refusal
 
-	method, scheme, path, authority, protocol, host string
+	method, scheme, path, authority, protocol string
 
 	pseudo uint8 // which pseudo-headers there were
 	lined  bool  // the request line is written
