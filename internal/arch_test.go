@@ -81,6 +81,7 @@ var packages = []struct {
 	{"internal/route/static", part, []string{"internal/route/squeeze"}},
 	{"internal/route/upstream", part, []string{"internal/route/wire"}},
 	{"internal/route/h2/lane", part, []string{"internal/route", "internal/route/wire"}},
+	{"internal/route/h2/lane/lanetest", part, []string{"internal/route/wire"}},
 	{"internal/route/h2", part, []string{"internal/route/wire", "internal/route/h2/lane"}},
 	{"internal/route/h3", part, []string{"internal/route/wire", "internal/route/h2/lane"}},
 	{"internal/route/plane", part, []string{"internal/route/wire", "internal/route/page", "internal/route/guard",

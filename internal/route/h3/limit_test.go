@@ -162,6 +162,7 @@ func TestLimits(t *testing.T) {
 		}
 		tr := &http3.Transport{}
 		cc := tr.NewClientConn(conn)
+		sent := int64(0)
 		for conn.Context().Err() == nil {
 			str, err := cc.OpenRequestStream(context.Background())
 			if err != nil {
@@ -169,6 +170,8 @@ func TestLimits(t *testing.T) {
 			}
 			req, _ := http.NewRequest("GET", url("/wait"), nil)
 			_ = str.SendRequestHeader(req)
+			sent++
+			eventually(t, "request", func() bool { return r.app.Requests.Load() >= sent || conn.Context().Err() != nil })
 			str.CancelRead(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
 			str.CancelWrite(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
 		}
