@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -87,6 +88,7 @@ func (p *Programs) Testapp(t testing.TB) string {
 type Server struct {
 	Data     string
 	HTTP     string // host:port
+	HTTPS    string // likewise, with TLS
 	SSH      string // host:port
 	Domain   string
 	Client   *client.Client // as root
@@ -111,11 +113,11 @@ func Start(t testing.TB, p *Programs, flags ...string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{
-		Data: data, HTTP: freePort(t), SSH: freePort(t), Domain: "localhost",
+		Data: data, HTTP: freePort(t), HTTPS: freePort(t), SSH: freePort(t), Domain: "localhost",
 		programs: p, t: t, log: &syncBuffer{},
 	}
 	s.args = append([]string{
-		"serve", "--data", data, "--domain", s.Domain, "--http", s.HTTP, "--https", "off", "--ssh", s.SSH,
+		"serve", "--data", data, "--domain", s.Domain, "--http", s.HTTP, "--https", s.HTTPS, "--ssh", s.SSH,
 		"--warm", "2s", "--drain-limit", "5s", "--build-disk-free", "512M",
 	}, flags...)
 	t.Cleanup(func() { s.purge() })
@@ -203,6 +205,26 @@ func (s *Server) Pids(role string) []int {
 		}
 	}
 	return pids
+}
+
+// Upgrade has the supervisor put a new edge in the place of the one that runs,
+// and waits until it serves and the old one has gone.
+func (s *Server) Upgrade() {
+	s.t.Helper()
+	old := s.Pids("edge")
+	s.mu.Lock()
+	supervisor := s.cmd.Process
+	s.mu.Unlock()
+	if err := supervisor.Signal(syscall.SIGUSR2); err != nil {
+		s.t.Fatal(err)
+	}
+	Eventually(s.t, "a new edge", func() error {
+		now := s.Pids("edge")
+		if len(now) != 1 || slices.Contains(old, now[0]) {
+			return fmt.Errorf("edges: %v, before: %v", now, old)
+		}
+		return nil
+	})
 }
 
 // Kill kills a role's process as kill -9 does.

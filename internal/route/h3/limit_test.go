@@ -168,7 +168,7 @@ func TestLimits(t *testing.T) {
 			if err != nil {
 				break
 			}
-			req, _ := http.NewRequest("GET", url("/wait"), nil)
+			req, _ := http.NewRequest("POST", url("/wait"), nil)
 			_ = str.SendRequestHeader(req)
 			sent++
 			eventually(t, "request", func() bool { return r.app.Requests.Load() >= sent || conn.Context().Err() != nil })

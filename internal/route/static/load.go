@@ -104,7 +104,8 @@ func identityTag(e *entry) string {
 func tag(sum []byte) string { return `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"` }
 
 // openFile is a file that is open for any number of answers. They read at
-// positions of their own.
+// positions of their own. Opening and closing one costs about as much as
+// sending 20 KiB of it.
 type openFile struct {
 	file *os.File
 	fd   int

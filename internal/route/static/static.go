@@ -43,7 +43,7 @@ import (
 type Limits struct {
 	Files     int              // files and folders [200,000]
 	Names     int64            // bytes of all their paths [32 MiB]
-	KeepFile  int64            // bytes of a file that is kept in memory [16 KiB]
+	KeepFile  int64            // bytes of a file that is kept in memory [16 KiB]; negative: none is
 	Keep      int64            // bytes of all that are kept [8 MiB]
 	OpenFiles int              // files kept open beyond those being sent [128]
 	Now       func() time.Time // [time.Now]

@@ -77,7 +77,7 @@ func TestNothingElse(t *testing.T) {
 	}
 }
 
-// TestSockets holds that a site with a named pipe in it does not wait.
+// TestPipe holds that a site with a named pipe in it does not wait.
 func TestPipe(t *testing.T) {
 	dir := tree(t, map[string]string{"index.html": "x"})
 	mkfifo(t, filepath.Join(dir, "pipe.txt"))

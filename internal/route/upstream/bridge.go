@@ -63,7 +63,12 @@ func (d *Dialer) H2C(addr string) *Bridge {
 // Dial returns a connection on which HTTP/1.1 is spoken with the target. It
 // fails where there is no HTTP/2 connection and none can be made.
 func (b *Bridge) Dial(ctx context.Context) (Conn, error) {
+	if b.retired() {
+		return nil, net.ErrClosed
+	}
 	if !b.connected() {
+		ctx, cancel := context.WithTimeout(ctx, b.timeout)
+		defer cancel()
 		cc, err := b.reserve(ctx)
 		if err != nil {
 			return nil, err
