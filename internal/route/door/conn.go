@@ -184,6 +184,16 @@ func (c *Conn) Close() error { return c.raw.Close() }
 // NetConn is the connection below. Its peer is the proxy.
 func (c *Conn) NetConn() net.Conn { return c.raw }
 
+// PlainTCP returns the TCP connection below, for who hands files to the kernel;
+// nil where there is none. Nothing that was read stands between.
+func (c *Conn) PlainTCP() *net.TCPConn {
+	tcp, ok := c.raw.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	return tcp
+}
+
 // LocalAddr is the address that the peer connected to.
 func (c *Conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
 

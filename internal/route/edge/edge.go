@@ -207,6 +207,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
+	e.log.Info("edge stops", "connections", e.plane.Snapshot().Connections)
 	close(e.ending)
 	err = errors.Join(err, e.closeFaces())
 	grace, cancel := context.WithTimeout(late, e.o.Grace)
@@ -216,6 +217,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	faces.Wait()
 	stop()
 	background.Wait()
+	e.log.Info("edge stopped", "connections", e.plane.Snapshot().Connections)
 	return err
 }
 

@@ -49,6 +49,10 @@ func (c *calm) moved(n int) {
 	c.bytes %= bytesPerNoise
 }
 
+// sent adds what a frame of a body earns that no window has cut short: some
+// clients answer each with two of their own.
+func (c *calm) sent() { c.noise = min(c.noise+2, c.maxNoise) }
+
 // broke takes what a stream that was broken off costs.
 func (c *calm) broke() error {
 	if c.resets--; c.resets < 0 {

@@ -82,7 +82,6 @@ type reason uint8
 const (
 	reasonNone reason = iota
 	reasonSlow        // the preface or a head took too long
-	reasonIdle
 	reasonDrained
 	reasonKilled
 	reasonStuck // the client does not read
@@ -294,12 +293,12 @@ func (c *conn) tick(now int64) {
 	}
 	c.mu.Lock()
 	c.calm.refill(now)
-	idle := len(c.streams) == 0 && now-c.quiet > int64(c.limits.IdleTimeout)
+	if len(c.streams) == 0 && now-c.quiet > int64(c.limits.IdleTimeout) {
+		c.goaway.at = max(now, 1)
+		c.windUp() // what comes now is not looked at, and the client knows
+	}
 	c.windOn(now)
 	c.mu.Unlock()
-	if idle {
-		c.stop(reasonIdle)
-	}
 	c.lanes.Trim(c.s.epoch.Add(time.Duration(now)), c.limits.LaneIdle)
 }
 
@@ -331,13 +330,8 @@ func (c *conn) farewell(err error) {
 	if errors.As(err, &f) {
 		c.s.o.Log.Debug("end http/2 connection", "remote", c.raw.RemoteAddr(), "code", f.code, "reason", f.reason)
 		c.putGoAway(c.last, f.code, f.reason)
-	} else if errors.Is(err, os.ErrDeadlineExceeded) {
-		switch c.stopping {
-		case reasonIdle:
-			c.putGoAway(c.last, codeNo, "idle")
-		case reasonSlow:
-			c.putGoAway(c.last, codeEnhanceCalm, "too slow")
-		}
+	} else if c.stopping == reasonSlow {
+		c.putGoAway(c.last, codeEnhanceCalm, "too slow")
 	}
 	for _, s := range c.streams {
 		s.reset = true
@@ -346,8 +340,10 @@ func (c *conn) farewell(err error) {
 	c.waiters = nil
 	c.shut = true
 	c.wake.Signal()
-	if c.stopping != reasonKilled && c.stopping != reasonStuck {
-		// What is left to write is little; a client that does not take it loses it.
+	switch c.stopping {
+	case reasonKilled, reasonStuck: // nothing is written any more
+	case reasonDrained: // the end of an answer, for which the client has its time
+	default:
 		_ = c.raw.SetWriteDeadline(time.Now().Add(lingerTime))
 	}
 }

@@ -176,7 +176,9 @@ func TestWebSocketBehindPlane(t *testing.T) {
 	p.headers(1, false, connect()...)
 	frame := "\x82\x85\x00\x00\x00\x00hello"
 	p.write(raw(0, 0, 1, frame))
-	all := p.until(false, func(_ http2.Frame, all map[uint32]*answer) bool { return all[1] != nil && (all[1].body != "" || all[1].ended) })
+	all := p.until(false, func(_ http2.Frame, all map[uint32]*answer) bool {
+		return all[1] != nil && (all[1].body != "" || all[1].ended)
+	})
 	if a := all[1]; a.status() != "200" || a.body != frame {
 		t.Fatalf("%+v", a)
 	}

@@ -106,47 +106,39 @@ func (c *conn) takeBlock(id uint32, p []byte, end, self bool) error {
 	if err := c.decode(p, false); err != nil {
 		return err
 	}
+	r, err := c.head.Finish(end)
+	var refusal lane.Refusal
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.top = id
 	if c.goaway.final {
-		c.mu.Unlock()
 		return nil // RFC 9113 section 6.8: it knows that we will not look
 	}
 	c.last = id
-	full := len(c.streams) >= c.limits.Streams
-	blame := full && c.acked
-	c.mu.Unlock()
-	if full {
-		return c.refuse(id, blame)
-	}
-	if self {
-		return c.streamError(id, codeProtocol)
-	}
-	r, err := c.head.Finish(end)
-	var refusal lane.Refusal
 	switch {
+	case len(c.streams) >= c.limits.Streams:
+		return c.refuse(id, c.acked)
+	case self:
+		return c.breakOff(id, nil, codeProtocol)
 	case errors.As(err, &refusal):
 		return c.answer(id, int(refusal), end)
 	case err != nil:
-		return c.streamError(id, codeProtocol)
+		return c.breakOff(id, nil, codeProtocol)
 	}
 	return c.begin(id, &r, end)
 }
 
-// begin gives a request to a lane.
+// begin gives a request to a lane. The caller holds mu.
 func (c *conn) begin(id uint32, r *lane.Request, end bool) error {
-	c.mu.Lock()
 	for {
 		l := c.lanes.Take()
 		if l == nil {
-			c.mu.Unlock()
 			return c.refuse(id, true)
 		}
 		s := l.Far().(*stream)
 		s.open(id, r.Length, end)
 		if l.Begin(r, end) {
 			c.news(s)
-			c.mu.Unlock()
 			return nil
 		}
 		delete(c.streams, id) // it has ended since it was idle
@@ -162,10 +154,8 @@ func (c *conn) news(s *stream) {
 }
 
 // refuse refuses a stream for which there is no room: nothing has been done,
-// it may be tried again.
+// it may be tried again. The caller holds mu.
 func (c *conn) refuse(id uint32, blame bool) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.remember(id)
 	c.putReset(id, codeRefused)
 	if !blame {
@@ -174,10 +164,8 @@ func (c *conn) refuse(id uint32, blame bool) error {
 	return c.calm.broke()
 }
 
-// answer answers a request that no lane sees.
+// answer answers a request that no lane sees. The caller holds mu.
 func (c *conn) answer(id uint32, status int, end bool) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	p := c.encoder.begin(status)
 	if status == http.StatusMethodNotAllowed {
 		p = c.encoder.field(p, &wire.Field{Name: []byte("allow"), Value: []byte("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")})

@@ -161,6 +161,9 @@ func (s *stream) Data(p []byte, end bool) error {
 		s.send -= int64(n)
 		c.send -= int64(n)
 		c.calm.moved(n)
+		if n == len(p) {
+			c.calm.sent()
+		}
 		p = p[n:]
 		if last {
 			s.finish()

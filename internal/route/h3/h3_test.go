@@ -64,7 +64,7 @@ func newRigFor(t testing.TB, l h3.Limits, hand func(net.Conn)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{addr: conn.LocalAddr().String(), config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's own server
+	r := &rig{addr: conn.LocalAddr().String(), config: &tls.Config{InsecureSkipVerify: true}}                                      //nolint:gosec // a test's own server
 	r.Server = h3.New(h3.Options{TLS: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, //nolint:gosec // QUIC asks for 1.3
 		Log: slog.New(slog.DiscardHandler), Limits: l, Hand: hand})
 	served := make(chan struct{})

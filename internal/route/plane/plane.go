@@ -162,6 +162,7 @@ func New(o Options) *Plane {
 	p.doors = counter{max: p.limits.MaxConns, maxPerIP: p.limits.MaxConnsPerIP, perIP: make(map[netip.Addr]int)}
 	p.setDefaults(o)
 	p.coders = squeeze.NewPool(0)
+	p.dialer.Timeout = p.limits.ConnectTimeout
 	p.trust = door.NewTrust(o.Trusted, door.FromXForwarded)
 	p.files.New = func() any { return new(static.Answer) }
 	p.stickyKey = make([]byte, 32)

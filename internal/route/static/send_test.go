@@ -340,7 +340,7 @@ func TestMemoryIsBounded(t *testing.T) {
 // TestIndexMemory holds that a large site costs a few hundred bytes a file.
 func TestIndexMemory(t *testing.T) {
 	dir := t.TempDir()
-	const n = 4000
+	const n = 2000
 	for i := range n {
 		if err := os.WriteFile(dir+"/page-"+strconv.Itoa(i)+".html", nil, 0o644); err != nil {
 			t.Fatal(err)
