@@ -7,11 +7,11 @@ export CGO_ENABLED = 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down purge test lint fmt bench
+.PHONY: help build up down purge test lint fmt bench bench-edge
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo '  DATA=DIR      the data folder of up, down and purge (now $(DATA))'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo '  DATA=DIR        the data folder of up, down and purge (now $(DATA))'
 
 build: ## build bin/landward
 	go build -ldflags '-s -w -X landward/internal/server.version=$(VERSION)' -o bin/landward ./cmd/landward
@@ -43,3 +43,7 @@ bench: ## install what the benchmarks compare with, run them, print the table
 	@scripts/setup bench
 	go run ./test/bench/proxy
 	go test -tags bench -count=1 -v -timeout 60m ./test/bench/deploy
+
+bench-edge: ## the edge against nginx, HAProxy, Caddy and Go's own proxy
+	@scripts/setup bench
+	go run ./test/bench/edge

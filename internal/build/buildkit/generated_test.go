@@ -27,7 +27,6 @@ func TestDetectedTrees(t *testing.T) {
 		{"python", "python:3.12-slim", map[string]string{
 			"requirements.txt": "", "Procfile": "web: python -m http.server $PORT\n",
 		}, "python -m http.server $PORT"},
-		{"static", "nginx:alpine", map[string]string{"public/index.html": "<h1>hello</h1>"}, "exec nginx"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
