@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"landward/internal/engine"
 	"landward/internal/failpoint"
@@ -27,6 +28,9 @@ func (w *worker) commit(ctx context.Context, op Commit) error {
 	failpoint.Hit("reconcile.committed")
 	out.Done("Deployed %s %s", app.Name, c.Release.V())
 	for _, host := range op.Share.hosts() {
+		if strings.HasPrefix(host, "*.") {
+			continue // not an address that anybody could open
+		}
 		out.Info("%s", w.r.AppURL(host))
 	}
 	out.End()

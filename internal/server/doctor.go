@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os/exec"
@@ -51,7 +52,7 @@ func (c *Control) Diagnose(ctx context.Context) ([]client.Check, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	checks := c.checkEngine(ctx)
-	checks = append(checks, c.checkEdge(ctx), c.checkDatabase(ctx), c.checkData(), checkClock(), checkGit(ctx))
+	checks = append(checks, c.checkEdge(ctx), c.checkCertificates(ctx), c.checkDatabase(ctx), c.checkData(), checkClock(), checkGit(ctx))
 	return checks, nil
 }
 
@@ -117,6 +118,35 @@ func (c *Control) checkEdge(ctx context.Context) client.Check {
 		return bad("fail", "edge", landward.AsError(err).Message, "it serves on with its last routes; look at its log: does another program have the port "+c.cfg.HTTP+"?")
 	}
 	return ok("edge", "listens on %s", c.cfg.HTTP)
+}
+
+// checkCertificates tells of certificates that end soon with nothing coming in
+// their place, and of hosts that have none though one was ordered.
+func (c *Control) checkCertificates(ctx context.Context) client.Check {
+	list, err := c.parts.Edge.Certs(ctx)
+	if err != nil {
+		return bad("warn", "certificates", landward.AsError(err).Message, "the edge knows; see what it says above")
+	}
+	var ending, failing []string
+	hint := ""
+	for _, s := range list {
+		switch {
+		case s.Expiring || s.Revoked:
+			ending = append(ending, s.Host)
+		case s.Wanted && s.LastError != "":
+			failing = append(failing, s.Host+" ("+s.LastError+")")
+		default:
+			continue
+		}
+		hint = cmp.Or(hint, s.Hint, "`landward certs` shows why")
+	}
+	switch {
+	case len(ending) > 0:
+		return bad("fail", "certificates", "these end soon, and nothing is coming in their place: "+strings.Join(ending, ", "), hint)
+	case len(failing) > 0:
+		return bad("warn", "certificates", "not to be had so far: "+strings.Join(failing, ", "), hint)
+	}
+	return ok("certificates", "%d hosts, none in trouble", len(list))
 }
 
 func (c *Control) checkDatabase(ctx context.Context) client.Check {

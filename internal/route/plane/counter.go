@@ -10,16 +10,43 @@ import (
 type counter struct {
 	max, maxPerIP int
 
-	mu     sync.Mutex
-	total  int
-	perIP  map[netip.Addr]int
-	closed bool
+	mu       sync.Mutex
+	total    int
+	perIP    map[netip.Addr]int
+	accepted int           // connections that a listener gave and that have not ended
+	closed   bool          // no listener gives more
+	gone     chan struct{} // closed when closed and none is left
+}
+
+// arrive notes a connection as soon as it is accepted, depart its end.
+func (d *counter) arrive() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.accepted++
+}
+
+func (d *counter) depart() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.accepted--
+	d.settle()
+}
+
+// settle says that none is left. The caller holds mu.
+func (d *counter) settle() {
+	if d.closed && d.accepted == 0 {
+		select {
+		case <-d.gone:
+		default:
+			close(d.gone)
+		}
+	}
 }
 
 func (d *counter) enter(ip netip.Addr) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed || d.total >= d.max || d.perIP[ip] >= d.maxPerIP {
+	if d.total >= d.max || d.perIP[ip] >= d.maxPerIP {
 		return false
 	}
 	d.total++
@@ -40,6 +67,7 @@ func (d *counter) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
+	d.settle()
 }
 
 func (d *counter) count() int {
@@ -56,8 +84,7 @@ func (d *counter) crowded() bool {
 }
 
 // Enter counts a connection in before anything is read from it. ok is false
-// where there are too many, or the plane is shutting down; else leave must be
-// called when it has ended.
+// where there are too many; else leave must be called when it has ended.
 func (p *Plane) Enter(conn net.Conn) (leave func(), ok bool) {
 	ip := clientOf(conn)
 	if !p.doors.enter(ip) {

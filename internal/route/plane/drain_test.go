@@ -371,3 +371,28 @@ func TestNothingLeaks(t *testing.T) {
 		return runtime.NumGoroutine() <= routines && files() <= open
 	})
 }
+
+// TestNewcomerIsAnswered: who has just connected when the plane shuts down gets
+// an answer to the request that was on its way.
+func TestNewcomerIsAnswered(t *testing.T) {
+	r := newRig(t, plane.Limits{}, app("shop", serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "yes") })))
+	c := r.dial(t)
+	eventually(t, "a connection", func() bool { return r.Snapshot().Connections == 1 })
+	down := make(chan struct{})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	go func() {
+		defer close(down)
+		r.Shutdown(ctx)
+	}()
+	// Enough for the shutdown to have looked at all connections.
+	<-time.After(50 * time.Millisecond)
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(c)
+	if err != nil || !strings.Contains(string(b), "200 OK") || !strings.Contains(string(b), "Connection: close") {
+		t.Errorf("%q, %v", b, err)
+	}
+	<-down
+}

@@ -159,7 +159,7 @@ func New(o Options) *Plane {
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.wall.Store(p.epoch.UnixNano())
-	p.doors = counter{max: p.limits.MaxConns, maxPerIP: p.limits.MaxConnsPerIP, perIP: make(map[netip.Addr]int)}
+	p.doors = counter{gone: make(chan struct{}), max: p.limits.MaxConns, maxPerIP: p.limits.MaxConnsPerIP, perIP: make(map[netip.Addr]int)}
 	p.setDefaults(o)
 	p.coders = squeeze.NewPool(0)
 	p.dialer.Timeout = p.limits.ConnectTimeout
@@ -254,7 +254,9 @@ func (p *Plane) Accept(l net.Listener, serve func(net.Conn)) error {
 		}
 		pause = 0
 		// Not here: a connection may have to be read from to know its client.
+		p.doors.arrive()
 		go func() {
+			defer p.doors.depart()
 			if c, ok := conn.(*door.Conn); ok && c.Handshake() != nil {
 				_ = conn.Close()
 				return
@@ -320,15 +322,20 @@ func (p *Plane) SetAltSvc(value string) {
 // the listeners first. It returns once no session is left.
 func (p *Plane) Shutdown(ctx context.Context) {
 	p.doors.close()
-	p.mu.Lock()
 	p.closing.Store(true)
+	for _, s := range p.all() {
+		s.wind()
+	}
+	// Who was accepted a moment ago, and has no session yet, is answered too.
+	select {
+	case <-p.doors.gone:
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
 	if len(p.sessions) == 0 {
 		p.closeEmpty()
 	}
 	p.mu.Unlock()
-	for _, s := range p.all() {
-		s.wind()
-	}
 	select {
 	case <-p.empty:
 	case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"landward/internal/route"
 	"landward/internal/route/wire"
@@ -229,7 +230,10 @@ func (s *session) fill(now int64) error {
 	}
 	s.cr.arm(limit)
 	if s.w == 0 && s.p.closing.Load() {
-		return io.EOF
+		if s.served {
+			return io.EOF
+		}
+		s.cr.arm(min(limit, now+newcomer))
 	}
 	s.p.giveWay()
 	n, err := s.read()
@@ -313,10 +317,17 @@ func (s *session) wind() {
 		t.leave()
 		return
 	}
-	if v := s.busy.Load(); v == stateIdle || v == stateNew {
+	switch s.busy.Load() {
+	case stateIdle:
 		_ = s.conn.SetReadDeadline(past)
+	case stateNew:
+		_ = s.conn.SetReadDeadline(time.Now().Add(time.Duration(newcomer)))
 	}
 }
+
+// newcomer is how long a client that connected just before a shutdown may take
+// to send its one request: it could not know.
+const newcomer = int64(time.Second)
 
 // kill ends the session's request at once.
 func (s *session) kill() {
