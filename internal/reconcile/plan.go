@@ -33,6 +33,7 @@ type Observed struct {
 	Ready      map[string]bool // units on probation that passed their health rule
 	Ports      map[string]int  // units that listen elsewhere than expected
 	Retiring   map[string]bool // units that are being drained and removed
+	Adopting   map[string]bool // units that Docker is being told to restart from now on
 	Share      Share           // as last sent to the edge
 	Canary     *route.Trial    // what the edge has counted of the candidate's canary; nil for nothing
 }
@@ -60,6 +61,9 @@ type (
 		Units     []engine.Unit
 		Probation bool
 	}
+	// Adopt has Docker restart units that run, which nobody did on probation.
+	// Nothing waits for it.
+	Adopt struct{ Units []engine.Unit }
 	// Await waits until the candidate's units are healthy.
 	Await struct {
 		Candidate Candidate
@@ -89,6 +93,7 @@ type (
 func (RemoveApp) op() {}
 func (RunPhase) op()  {}
 func (Start) op()     {}
+func (Adopt) op()     {}
 func (Await) op()     {}
 func (SetRoute) op()  {}
 func (Commit) op()    {}
@@ -148,21 +153,28 @@ func Plan(d Desired, o Observed, def Defaults) []Op {
 // upkeep returns the starts that the current release needs and marks its units
 // as kept.
 func (d Desired) upkeep(o Observed, def Defaults, keep map[string]bool) []Op {
-	var start []engine.Unit
+	var start, adopt []engine.Unit
 	for _, u := range Units(d.App, *d.Current, def) {
 		if d.App.Traffic.Asleep && d.Current.Routing.Serves(u.Process) {
 			continue
 		}
 		keep[u.ID] = true
 		c, ok := o.container(u.ID)
-		if !ok || c.State == engine.Created || c.State == engine.Exited || c.Restart != engine.RestartAlways {
+		switch {
+		case !ok || c.State == engine.Created || c.State == engine.Exited:
 			start = append(start, u)
+		case c.Restart != engine.RestartAlways && !o.Adopting[u.ID]:
+			adopt = append(adopt, u)
 		}
 	}
-	if len(start) == 0 {
-		return nil
+	var ops []Op
+	if len(start) > 0 {
+		ops = append(ops, Start{Units: start})
 	}
-	return []Op{Start{Units: start}}
+	if len(adopt) > 0 {
+		ops = append(ops, Adopt{Units: adopt})
+	}
+	return ops
 }
 
 // keepWarm marks the previous release's units that requests reach as kept.

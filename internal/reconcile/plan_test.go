@@ -72,6 +72,10 @@ func show(ops []Op) string {
 			if op.Probation {
 				s += " on probation"
 			}
+		case Adopt:
+			for _, u := range op.Units {
+				s += fmt.Sprintf(" %s.%d", u.Process, u.Index)
+			}
 		case Retire:
 			for _, c := range op.Units {
 				s += fmt.Sprintf(" v%d/%s.%d", c.Release, c.Process, c.Index)
@@ -142,7 +146,7 @@ func TestPlan(t *testing.T) {
 		{"the edge was swapped, the store was not told", Desired{App: app(1, 0, time.Time{}), Current: &v1, Candidate: cand(v2)},
 			Observed{Containers: both, Share: upRoute(v2, fresh)}, "setroute v1 up 1; await"},
 		{"committed: old web stays warm, old worker goes, new ones are kept", Desired{App: app(2, 1, warm), Current: &v2, Previous: &v1, WentLive: noon},
-			Observed{Containers: both, Share: upRoute(v2, fresh)}, "start web.1 worker.1; retire v1/worker.1"},
+			Observed{Containers: both, Share: upRoute(v2, fresh)}, "adopt web.1 worker.1; retire v1/worker.1"},
 		{"warm", Desired{App: app(2, 1, warm), Current: &v2, Previous: &v1, WentLive: noon.Add(-time.Second)},
 			Observed{Containers: slices.Concat(old[:1], live2), Share: upRoute(v2, live2)}, ""},
 		{"no longer warm", Desired{App: app(2, 1, noon.Add(-time.Second)), Current: &v2, Previous: &v1},

@@ -58,6 +58,29 @@ func (w *worker) start(ctx context.Context, op Start) error {
 	return w.fail(ctx, *cand, "starting", landward.AsError(err))
 }
 
+// adopt tells Docker, beside everything else, to restart the units from now on:
+// a way back that is asked for this instant does not wait for it.
+func (w *worker) adopt(ctx context.Context, units []engine.Unit) {
+	for _, u := range units {
+		w.mu.Lock()
+		w.adopting[u.ID] = true
+		w.mu.Unlock()
+		w.r.group.Go(func() error {
+			defer func() {
+				w.mu.Lock()
+				delete(w.adopting, u.ID)
+				w.mu.Unlock()
+				w.poke()
+			}()
+			if _, err := w.r.Engine.Apply(ctx, u); err != nil && ctx.Err() == nil {
+				w.log.Warn("unit not adopted", "unit", u.ID, "error", err)
+				pause(ctx, time.Second) // it is planned again
+			}
+			return nil
+		})
+	}
+}
+
 // beginStarting moves the deployment from releasing to starting, once.
 func (w *worker) beginStarting(ctx context.Context, c Candidate) error {
 	if c.Deployment.State == landward.StateStarting {

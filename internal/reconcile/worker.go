@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type worker struct {
 	mu       sync.Mutex
 	retiring map[string]context.CancelFunc
 	gone     map[string]chan struct{} // closed when a retirement has ended
+	adopting map[string]bool
 }
 
 func newWorker(r *Reconciler, appID int64) *worker {
@@ -37,6 +39,7 @@ func newWorker(r *Reconciler, appID int64) *worker {
 		r: r, appID: appID, log: r.Log.With("app_id", appID),
 		wake: make(chan struct{}, 1), ready: map[string]bool{},
 		retiring: map[string]context.CancelFunc{}, gone: map[string]chan struct{}{},
+		adopting: map[string]bool{},
 	}
 }
 
@@ -130,10 +133,11 @@ func (w *worker) look(ctx context.Context) (Desired, Observed, error) {
 	for id := range w.retiring {
 		retiring[id] = true
 	}
+	adopting := maps.Clone(w.adopting)
 	w.mu.Unlock()
 	return d, Observed{
 		Now: w.r.Now(), Containers: containers, Ready: w.ready, Ports: ports,
-		Retiring: retiring, Share: w.r.routes.get(w.appID), Canary: w.measured(ctx, d),
+		Retiring: retiring, Adopting: adopting, Share: w.r.routes.get(w.appID), Canary: w.measured(ctx, d),
 	}, nil
 }
 
@@ -197,6 +201,9 @@ func (w *worker) step(ctx context.Context, op Op) error {
 		return w.runPhase(ctx, op.Candidate)
 	case Start:
 		return w.start(ctx, op)
+	case Adopt:
+		w.adopt(ctx, op.Units)
+		return nil
 	case Await:
 		return w.await(ctx, op)
 	case SetRoute:

@@ -96,12 +96,16 @@ func New(o Options) (*Edge, error) {
 	if o.Quiet {
 		sink = quiet{}
 	}
+	var challenge func(host, path string) (string, bool)
+	if o.HTTPS != "" && o.Certs.ACME.Directory != "" {
+		challenge = e.challenge
+	}
 	e.plane = plane.New(plane.Options{
 		Log: o.Log, Access: sink, Pages: page.New(), Limits: o.Limits,
 		Wake:    func(app int64) { e.events.tell(Event{Kind: EventWake, AppID: app}) },
 		Idle:    func(app int64) { e.events.tell(Event{Kind: EventIdle, AppID: app}) },
 		Local:   e.isLocal,
-		ToHTTPS: e.hasCertificate, Challenge: e.challenge, HTTPSPort: portOf(o.HTTPS),
+		ToHTTPS: e.hasCertificate, Challenge: challenge, HTTPSPort: portOf(o.HTTPS),
 		Trusted: o.Trusted,
 	})
 	if o.DNSAddr != "" {

@@ -17,16 +17,17 @@ const ambiguousPath = "the path can be read in more than one way"
 // challengePath is where certificate authorities ask (RFC 8555 section 8.3).
 const challengePath = "/.well-known/acme-challenge/"
 
-// challenged answers a certificate authority. What we have not asked for is
-// the app's: it may have a client of its own.
+// challenged answers a certificate authority, and whoever makes a question up:
+// at once, whatever the app does.
 func (x *exchange) challenged() bool {
 	path := x.req.Path()
-	if x.s.scheme != "http" || len(path) <= len(challengePath) || string(path[:len(challengePath)]) != challengePath {
+	if x.p.challenge == nil || x.s.scheme != "http" || len(path) <= len(challengePath) || string(path[:len(challengePath)]) != challengePath {
 		return false
 	}
 	answer, ok := x.p.challenge(string(x.host), string(path))
 	if !ok {
-		return false
+		x.fault(route.Fault{Status: http.StatusNotFound, Code: route.CodeNotFound})
+		return true
 	}
 	x.answer(http.StatusOK, []byte("Content-Type: text/plain\r\n"), []byte(answer))
 	return true

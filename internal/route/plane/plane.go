@@ -94,7 +94,8 @@ type Options struct {
 	// there unless its route says otherwise. It is asked for each such request.
 	ToHTTPS func(host []byte) bool
 	// Challenge answers a certificate authority's question about a host, at
-	// paths below /.well-known/acme-challenge/.
+	// paths below /.well-known/acme-challenge/. Where it is set no such request
+	// reaches an app; nil: they are the apps' own.
 	Challenge func(host, path string) (answer string, ok bool)
 	// HTTPSPort is where clients find HTTPS; 443 where it is 0.
 	HTTPSPort int
@@ -188,9 +189,6 @@ func (p *Plane) setDefaults(o Options) {
 	}
 	if p.toHTTPS == nil {
 		p.toHTTPS = func([]byte) bool { return false }
-	}
-	if p.challenge == nil {
-		p.challenge = func(string, string) (string, bool) { return "", false }
 	}
 	if o.HTTPSPort != 0 && o.HTTPSPort != 443 {
 		p.httpsPort = ":" + strconv.Itoa(o.HTTPSPort)

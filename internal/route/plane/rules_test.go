@@ -591,3 +591,39 @@ func TestProtocols(t *testing.T) {
 		}
 	}
 }
+
+// TestChallenges: a certificate authority's questions are answered here, and
+// made-up ones end here.
+func TestChallenges(t *testing.T) {
+	rt := app("shop", serve(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "app ", r.URL.Path) }))
+	for _, ours := range []bool{true, false} {
+		o := plane.Options{Log: slog.New(slog.DiscardHandler), Access: &sink{}, Pages: pages{}}
+		if ours {
+			o.Challenge = func(host, path string) (string, bool) {
+				return "key of " + host, path == "/.well-known/acme-challenge/token"
+			}
+		}
+		p := plane.New(o)
+		ln := listen(t)
+		var all sync.WaitGroup
+		all.Go(func() { _ = p.Serve(ln, "http") })
+		r := &rig{Plane: p, addr: ln.Addr().String()}
+		r.apply(t, 1, rt)
+		for path, want := range map[string]string{
+			"/.well-known/acme-challenge/token": "key of shop.test", "/.well-known/acme-challenge/made-up": "not_found|",
+			"/.well-known/other": "app /.well-known/other",
+		} {
+			if !ours {
+				want = "app " + path
+			}
+			if got := text(t, r.ask(t, "GET", "http://shop.test"+path)); !strings.HasPrefix(got, want) {
+				t.Errorf("%s: %q, want %q", path, got, want)
+			}
+		}
+		_ = ln.Close()
+		now, stop := context.WithCancel(context.Background())
+		stop()
+		p.Shutdown(now)
+		all.Wait()
+	}
+}
