@@ -91,6 +91,8 @@ func TestTable(t *testing.T) {
 	b.add(row{subject: "s", measure: "m", unit: perSecond, against: "p", bar: 0.3,
 		comparison: comparison{ours: []float64{5}, theirs: []float64{10}}})
 	b.add(row{subject: "s", measure: "swap", unit: milliseconds, most: 5, comparison: comparison{ours: []float64{0.25, 7, 12.34}}})
+	b.add(row{subject: "s", measure: "m", unit: microseconds, against: "p", bar: 1.1,
+		comparison: comparison{ours: []float64{1, 1, 2}, theirs: []float64{1, 1, 1}}})
 	b.add(row{subject: "s", measure: "zero", unit: milliseconds, against: "p",
 		comparison: comparison{ours: []float64{0}, theirs: []float64{0}}})
 	b.missing("s", "Caddy", "not installed")
@@ -104,7 +106,8 @@ func TestTable(t *testing.T) {
 |---|---|---:|---|---:|---:|---|---|
 | s | m | 35.0 µs | p | 40.0 µs | 0.85 | 0.25 to 0.90 | ≤ 1.10 met |
 | s | m | 5.00/s | p | 10.0/s | 0.50 | 0.50 to 0.50 | ≤ 0.30 **missed** |
-| s | swap | 7.00 ms |  |  |  | 0.250 ms to 12.3 ms | ≤ 5.00 ms **missed** |
+| s | swap | 7.00 ms |  |  |  | 0.250 ms to 12.3 ms | ≤ 5.00 ms **missed**, rounds differ |
+| s | m | 1.00 µs | p | 1.00 µs | 1.00 | 1.00 to 2.00 | ≤ 1.10 met, rounds differ |
 | s | zero | 0 ms | p | 0 ms |  |  |  |
 | s | – |  | Caddy |  |  | not installed |  |
 

@@ -91,21 +91,32 @@ func (r row) line() string {
 	return "| " + strings.Join(cells, " | ") + " |\n"
 }
 
-// verdict says what the bar is and whether it is met.
+// verdict says what the bar is and whether it is met: by the median, and
+// whether all rounds agree with that.
 func (r row) verdict() string {
-	met := func(ok bool) string {
-		if ok {
-			return "met"
-		}
-		return "**missed**"
-	}
 	switch {
 	case r.bar > 0:
-		return fmt.Sprintf("≤ %.2f %s", r.bar, met(median(r.ratios()) <= r.bar))
+		return fmt.Sprintf("≤ %.2f %s", r.bar, judge(r.ratios(), r.bar))
 	case r.most > 0:
-		return fmt.Sprintf("≤ %s %s", r.unit.format(r.most), met(median(r.ours) <= r.most))
+		return fmt.Sprintf("≤ %s %s", r.unit.format(r.most), judge(r.ours, r.most))
 	}
 	return ""
+}
+
+// judge says on which side of a bar the rounds are.
+func judge(rounds []float64, bar float64) string {
+	if len(rounds) == 0 {
+		return "unknown"
+	}
+	met := median(rounds) <= bar
+	verdict := "**missed**"
+	if met {
+		verdict = "met"
+	}
+	if (slices.Min(rounds) <= bar) != met || (slices.Max(rounds) <= bar) != met {
+		verdict += ", rounds differ"
+	}
+	return verdict
 }
 
 // format writes a figure with as many digits as it is good for.
