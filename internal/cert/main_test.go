@@ -38,7 +38,7 @@ func check(t testing.TB, err error) {
 // until waits for what must become true.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -209,7 +209,7 @@ func (ca *testCA) issueFor(t testing.TB, key crypto.Signer, change func(*x509.Ce
 func shake(t testing.TB, server *tls.Config, client *tls.Config) (tls.ConnectionState, error) {
 	t.Helper()
 	a, b := net.Pipe()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	_ = a.SetDeadline(deadline) // pipes have deadlines
 	_ = b.SetDeadline(deadline)
 	done := make(chan error, 1)
