@@ -89,6 +89,10 @@ type Pipeline struct {
 	Options
 	slots chan struct{}
 
+	// submitting is held for reading between a deployment's row and its source's
+	// name, and for writing to look for something to run: what is seen is whole.
+	submitting sync.RWMutex
+
 	mu   sync.Mutex
 	runs map[int64]*run // app → its run
 	ctx  context.Context
@@ -114,30 +118,38 @@ const (
 	checkingFor = 5 * time.Minute
 )
 
-// Run works on deployments until ctx ends, then waits for what it started.
-func (p *Pipeline) Run(ctx context.Context) error {
+// Recover ends what an earlier process left half taken in. It comes before the
+// first Submit and the first change, which look just like that while they last.
+func (p *Pipeline) Recover(ctx context.Context) error {
 	open, err := p.Store.OpenDeployments(ctx)
 	if err != nil {
 		return err
 	}
-	if err := p.tidy(open); err != nil {
-		return err
-	}
-	p.mu.Lock()
-	p.ctx = ctx
-	p.mu.Unlock()
 	for _, d := range open {
 		if d.State.Reconciling() && d.Release == 0 {
 			p.abandon(ctx, d)
 		}
-		p.Wake(d.AppID)
 	}
-	p.maintain(ctx)
+	return p.tidy(open)
+}
+
+// Run works on deployments until ctx ends, then waits for what it started.
+func (p *Pipeline) Run(ctx context.Context) error {
+	p.mu.Lock()
+	p.ctx = ctx // from here on a Wake is heard; what came before is in the list
+	p.mu.Unlock()
+	open, err := p.Store.OpenDeployments(ctx)
+	if err == nil {
+		for _, d := range open {
+			p.Wake(d.AppID)
+		}
+		p.maintain(ctx)
+	}
 	p.mu.Lock()
 	p.ctx = nil
 	p.mu.Unlock()
 	p.done.Wait()
-	return nil
+	return err
 }
 
 // maintainEvery is how often repositories are packed.
@@ -230,6 +242,20 @@ func (p *Pipeline) Submit(ctx context.Context, s Submission) (landward.Deploymen
 		}
 		defer os.Remove(file) //nolint:errcheck // it has its own name by then, unless something failed
 	}
+	d, err := p.queue(ctx, s, file)
+	if err != nil {
+		return landward.Deployment{}, err
+	}
+	failpoint.Hit("pipeline.queued")
+	p.Notify.Publish(s.AppID)
+	p.Wake(s.AppID)
+	return d, nil
+}
+
+// queue writes the deployment's row and gives its source the row's name.
+func (p *Pipeline) queue(ctx context.Context, s Submission, file string) (landward.Deployment, error) {
+	p.submitting.RLock()
+	defer p.submitting.RUnlock()
 	d, err := p.Store.CreateDeployment(ctx, store.NewDeployment{
 		AppID: s.AppID, State: landward.StateQueued, Source: s.Source, Actor: s.Actor, Deadline: p.Now().Add(queuedFor),
 	})
@@ -247,9 +273,6 @@ func (p *Pipeline) Submit(ctx context.Context, s Submission) (landward.Deploymen
 			return landward.Deployment{}, fmt.Errorf("keep source: %w", err)
 		}
 	}
-	failpoint.Hit("pipeline.queued")
-	p.Notify.Publish(s.AppID)
-	p.Wake(s.AppID)
 	return d, nil
 }
 
@@ -364,6 +387,8 @@ func (p *Pipeline) work(ctx context.Context, appID int64, r *run) {
 // next is the app's oldest deployment that is not the reconciler's. While the
 // reconciler has one that a pipeline made, the next waits.
 func (p *Pipeline) next(ctx context.Context, appID int64) (landward.Deployment, error) {
+	p.submitting.Lock()
+	defer p.submitting.Unlock()
 	open, err := p.Store.OpenDeployments(ctx)
 	if err != nil {
 		return landward.Deployment{}, err

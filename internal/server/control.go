@@ -96,7 +96,7 @@ func NewControl(ctx context.Context, cfg config.Config, parts Parts, log *slog.L
 	}
 	c.logs = logs.New(cfg.LogsDir(), cfg.LogBytes)
 	c.wire()
-	if err := c.listen(); err != nil {
+	if err := c.listen(ctx); err != nil {
 		return c, err
 	}
 	return c, c.bootstrap(ctx)
@@ -159,7 +159,7 @@ func (c *Control) forget(_ context.Context, app landward.App) error {
 }
 
 // listen makes the faces and opens their sockets and ports.
-func (c *Control) listen() error {
+func (c *Control) listen(ctx context.Context) error {
 	cfg := c.cfg
 	limits := archive.Limits{Packed: cfg.MaxUpload, Unpacked: unpackedPerPacked * cfg.MaxUpload}
 	gitProgram, err := git.New("", git.Limits{Pack: cfg.MaxUpload})
@@ -181,6 +181,9 @@ func (c *Control) listen() error {
 		Limits:    buildLimits(cfg),
 		MaxSource: limits.Unpacked,
 	})
+	if err := c.pipeline.Recover(ctx); err != nil {
+		return err
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find own program: %w", err)
