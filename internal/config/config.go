@@ -171,7 +171,7 @@ func (c Config) CertsDir() string { return filepath.Join(c.Data, "certs") }
 func (c Config) SitesDir() string { return filepath.Join(c.Data, "sites") }
 
 // RoutesFile returns the path of the edge's last route table.
-func (c Config) RoutesFile() string { return filepath.Join(c.Data, "routes.json") }
+func (c Config) RoutesFile() string { return filepath.Join(c.Data, "routes.jsonl") }
 
 // InstanceFile returns the path of the file that holds the installation's id.
 func (c Config) InstanceFile() string { return filepath.Join(c.Data, "instance") }

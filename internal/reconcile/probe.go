@@ -84,7 +84,7 @@ func Probe(ctx context.Context, addr netip.AddrPort, host string, rule landward.
 
 func get(ctx context.Context, conn net.Conn, addr netip.AddrPort, host, path string, proto landward.Protocol) (*http.Response, error) {
 	scheme := "http"
-	if proto == landward.ProtocolHTTPS {
+	if proto == landward.ProtocolHTTPS || proto == landward.ProtocolH2 {
 		scheme = "https"
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+addr.String(), nil)
@@ -101,11 +101,15 @@ func get(ctx context.Context, conn net.Conn, addr netip.AddrPort, host, path str
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true,
 		// It is the app's own network: its certificate proves nothing.
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see above
+		TLSClientConfig: &tls.Config{ServerName: host, InsecureSkipVerify: true}, //nolint:gosec // see above
 	}
-	if proto == landward.ProtocolH2C {
+	switch proto {
+	case landward.ProtocolH2C:
 		transport.Protocols = new(http.Protocols)
 		transport.Protocols.SetUnencryptedHTTP2(true)
+	case landward.ProtocolH2:
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetHTTP2(true)
 	}
 	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(req)

@@ -3,6 +3,8 @@ package reconcile
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,9 +14,9 @@ import (
 
 // Edge is what the reconciler asks of the edge.
 type Edge interface {
-	// PutTable makes the edge use the table; when it returns nil every later
-	// request goes by it.
-	PutTable(ctx context.Context, t route.Table) error
+	// PutTable makes the edge use the table of a text (route.Table.Text); when it
+	// returns nil every later request goes by it.
+	PutTable(ctx context.Context, text []byte) error
 	// Drain waits until the units have no request left, or cuts those that
 	// remain at the limit.
 	Drain(ctx context.Context, units []string, limit time.Duration) error
@@ -28,15 +30,29 @@ type Edge interface {
 // that one changes.
 type routes struct {
 	edge   Edge
-	system route.Route
+	system share
 	now    func() time.Time
 	log    *slog.Logger
 
 	mu         sync.Mutex
-	byApp      map[int64]Share
+	byApp      map[int64]share
 	generation int64
 	whole      bool // every app has been put once
 	sent       bool // the edge has our latest
+}
+
+// share is an app's share and its lines of the table's text, made once.
+type share struct {
+	Share
+	text []byte
+}
+
+func shared(s Share) share {
+	out := share{Share: s}
+	for i := range s {
+		out.text = route.AppendRoute(out.text, &s[i])
+	}
+	return out
 }
 
 // checkEvery is how often the edge is asked whether it still has our table: an
@@ -45,10 +61,10 @@ const checkEvery = 5 * time.Second
 
 func newRoutes(edge Edge, domain, socket string, now func() time.Time, log *slog.Logger) *routes {
 	return &routes{
-		edge: edge, now: now, log: log, byApp: map[int64]Share{},
-		system: route.Route{App: "landward", Hosts: []string{"landward." + domain}, State: route.StateUp, Socket: socket, Compress: landward.SwitchOff,
+		edge: edge, now: now, log: log, byApp: map[int64]share{},
+		system: shared(Share{{App: "landward", Hosts: []string{"landward." + domain}, State: route.StateUp, Socket: socket, Compress: landward.SwitchOff,
 			// Uploads have limits of their own there, and some answers take as long as a build.
-			Limits: route.Limits{MaxBody: -1, AnswerWithin: time.Hour}},
+			Limits: route.Limits{MaxBody: -1, AnswerWithin: time.Hour}}}),
 	}
 }
 
@@ -56,14 +72,14 @@ func newRoutes(edge Edge, domain, socket string, now func() time.Time, log *slog
 func (t *routes) put(appID int64, s Share) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.byApp[appID] = s
+	t.byApp[appID] = shared(s)
 }
 
 // get returns the app's share as last set.
 func (t *routes) get(appID int64) Share {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.byApp[appID]
+	return t.byApp[appID].Share
 }
 
 // ready says that every app has been put, and sends the table.
@@ -89,7 +105,7 @@ func (t *routes) set(ctx context.Context, appID int64, s Share) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old, had := t.byApp[appID]
-	t.byApp[appID] = s
+	t.byApp[appID] = shared(s)
 	if err := t.send(ctx); err != nil {
 		if had {
 			t.byApp[appID] = old
@@ -122,13 +138,17 @@ func (t *routes) remove(ctx context.Context, appID int64) error {
 func (t *routes) send(ctx context.Context) error {
 	t.sent = false
 	t.generation = max(t.generation+1, t.now().UnixMicro())
-	table := route.Table{Generation: t.generation, MadeAt: t.now(), Routes: []route.Route{t.system}}
+	n := len(t.system.Share)
 	for _, s := range t.byApp {
-		table.Routes = append(table.Routes, s...)
+		n += len(s.Share)
+	}
+	text := append(route.AppendHead(nil, t.generation, t.now(), n), t.system.text...)
+	for _, app := range slices.Sorted(maps.Keys(t.byApp)) {
+		text = append(text, t.byApp[app].text...)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := t.edge.PutTable(ctx, table); err != nil {
+	if err := t.edge.PutTable(ctx, text); err != nil {
 		if landward.CodeOf(err) == landward.CodeConflict {
 			// The edge has a newer table, made while the clock was ahead: go past it.
 			if have, genErr := t.edge.Generation(ctx); genErr == nil {

@@ -10,28 +10,34 @@ import (
 
 // Check says what is wrong with the table as a whole, or nil. A table with a
 // mistake in one route is refused with all its routes, so that no half of it
-// ever serves.
-func (t Table) Check() error {
+// ever serves. Routes of before, which has been checked, are not looked at one
+// by one again.
+func (t Table) Check(before Table) error {
 	if t.Generation < 0 {
 		return landward.Invalid("generation", "%d is not a generation", t.Generation)
 	}
 	hosts := make(map[string]int, len(t.Routes))
 	owners := make(map[string]int64, len(t.Routes))
-	ids := make(map[string]int)
+	ids := make(map[string]int, len(t.Routes))
+	known := make(map[*Route]bool, len(before.Routes))
+	for _, r := range before.Routes {
+		known[r] = true
+	}
 	for i, r := range t.Routes {
-		at := fmt.Sprintf("routes[%d]", i)
-		if err := r.check(at); err != nil {
-			return err
+		if !known[r] {
+			if err := r.check(fmt.Sprintf("routes[%d]", i)); err != nil {
+				return err
+			}
 		}
 		for j, h := range r.Hosts {
 			key := h + r.Prefix
 			if other, taken := hosts[key]; taken {
-				return landward.Invalid(fmt.Sprintf("%s.hosts[%d]", at, j),
+				return landward.Invalid(fmt.Sprintf("routes[%d].hosts[%d]", i, j),
 					"%s is already the host of routes[%d]", key, other)
 			}
 			hosts[key] = i
 			if other, ok := owners[h]; ok && other != r.AppID {
-				return landward.Invalid(fmt.Sprintf("%s.hosts[%d]", at, j), "%s is the host of another app", h)
+				return landward.Invalid(fmt.Sprintf("routes[%d].hosts[%d]", i, j), "%s is the host of another app", h)
 			}
 			owners[h] = r.AppID
 		}
@@ -41,7 +47,7 @@ func (t Table) Check() error {
 		}
 		for j, g := range targets {
 			if other, taken := ids[g.ID]; taken {
-				return landward.Invalid(fmt.Sprintf("%s.targets[%d].id", at, j),
+				return landward.Invalid(fmt.Sprintf("routes[%d].targets[%d].id", i, j),
 					"%s is already a target of routes[%d]", landward.Printable(g.ID), other)
 			}
 			ids[g.ID] = i
@@ -50,7 +56,7 @@ func (t Table) Check() error {
 	return nil
 }
 
-func (r Route) check(at string) error {
+func (r *Route) check(at string) error {
 	for j, h := range r.Hosts {
 		if n, ok := landward.NormalHost(strings.TrimPrefix(h, "*.")); !ok || n != strings.TrimPrefix(h, "*.") {
 			return landward.Invalid(fmt.Sprintf("%s.hosts[%d]", at, j),

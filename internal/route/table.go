@@ -9,11 +9,12 @@ import (
 
 // Table is everything that the edge knows about where traffic goes: always
 // whole, never patched. A table with a lower generation than the one in use
-// is refused.
+// is refused. Its routes never change: the same pointer in two tables is the
+// same route.
 type Table struct {
-	Generation int64     `json:"generation"`
-	MadeAt     time.Time `json:"made_at"`
-	Routes     []Route   `json:"routes"`
+	Generation int64
+	MadeAt     time.Time
+	Routes     []*Route
 }
 
 // Route is one app's share of the table, or a part of it: the routes of one

@@ -3,6 +3,7 @@ package edge
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"landward/internal/landward"
+	"landward/internal/route"
 	"landward/internal/route/plane"
 )
 
@@ -60,9 +62,10 @@ func serveAdmin(s *http.Server, l net.Listener) error {
 }
 
 func (e *Edge) handleTable(w http.ResponseWriter, r *http.Request) {
-	t, err := decodeTable(http.MaxBytesReader(w, r.Body, maxTable))
+	var t route.Table
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxTable))
 	if err == nil {
-		err = e.putTable(t)
+		t, err = e.putTable(text)
 	}
 	if err != nil {
 		e.fail(w, err)

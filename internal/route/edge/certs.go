@@ -3,6 +3,7 @@ package edge
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"landward/internal/cert"
 	"landward/internal/landward"
@@ -19,6 +20,7 @@ type Pair struct {
 }
 
 // want says which hosts the table has, to those who have something for each.
+// The caller holds put.
 func (e *Edge) want(t route.Table) {
 	seen := map[string]bool{}
 	var hosts []cert.Host
@@ -35,6 +37,10 @@ func (e *Edge) want(t route.Table) {
 	if e.o.Wildcard != "" && !seen[e.o.Wildcard] {
 		hosts = append(hosts, cert.Host{Name: e.o.Wildcard})
 	}
+	if slices.Equal(hosts, e.wanted) {
+		return // as with most changes: only containers are others
+	}
+	e.wanted = hosts
 	if e.certs != nil {
 		e.certs.SetHosts(hosts)
 	}

@@ -37,13 +37,17 @@ func NewClient(socket string) *Client {
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// PutTable puts a table into use. When it returns nil, every new request
+// PutTable puts the table of a text (route.Table.Text) into use. When it returns nil, every new request
 // follows it and a restarted edge will. The error says what is wrong with the
 // table (CodeInvalid, CodeConflict for an older generation), that the edge
 // cannot be reached (CodeUnavailable), or that the table is in use but could
 // not be written to disk (CodeInternal): put it again.
-func (c *Client) PutTable(ctx context.Context, t route.Table) error {
-	return c.call(ctx, http.MethodPut, "/v1/table", t, nil)
+func (c *Client) PutTable(ctx context.Context, text []byte) error {
+	resp, err := c.send(ctx, http.MethodPut, "/v1/table", bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
 }
 
 // Drain waits until the requests on targets that have left the table have
@@ -138,7 +142,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	return nil
 }
 
-// do returns an answer of status 200, or the error that it says.
+// do sends a value as JSON, or nothing.
 func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
@@ -148,6 +152,11 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 		}
 		body = bytes.NewReader(b)
 	}
+	return c.send(ctx, method, path, body)
+}
+
+// send returns an answer of status 200, or the error that it says.
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://edge"+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("make request to edge: %w", err)

@@ -76,6 +76,8 @@ type Edge struct {
 	ending chan struct{} // closed when Run ends
 
 	put    sync.Mutex // held while a table is applied and written
+	tables route.Reader
+	wanted []cert.Host // of the table in use
 	public net.Listener
 	secure net.Listener // nil without HTTPS
 	admin  net.Listener
@@ -244,35 +246,49 @@ func (e *Edge) note(what string, err error) {
 // restore takes the table from disk. A file that cannot be used is no reason
 // not to start: control sends a table soon.
 func (e *Edge) restore(ctx context.Context) {
-	t, err := readTable(e.o.RoutesFile)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
+	text, err := os.ReadFile(e.o.RoutesFile)
+	if errors.Is(err, os.ErrNotExist) {
 		e.log.Info("no route table yet", "path", e.o.RoutesFile)
 		return
-	case err == nil:
-		err = e.plane.Apply(t)
+	}
+	e.put.Lock()
+	defer e.put.Unlock()
+	var t route.Table
+	if err == nil {
+		t, err = e.use(text)
 	}
 	if err != nil {
 		e.log.Error("read route table, start without one", "path", e.o.RoutesFile, "err", err)
 		return
 	}
-	e.want(t)
 	answering, suspects := e.plane.Probe(ctx, probeLimit)
 	e.log.Info("route table restored", "generation", t.Generation, "routes", len(t.Routes),
 		"answering", answering, "suspects", suspects)
 }
 
-// putTable puts a table into use and keeps it over restarts. An error leaves
-// the one in use.
-func (e *Edge) putTable(t route.Table) error {
+// use puts the table that a text says into use. An error leaves the one that
+// is. The caller holds put.
+func (e *Edge) use(text []byte) (route.Table, error) {
+	t, err := e.tables.Read(text)
+	if err == nil {
+		err = e.plane.Apply(t)
+	}
+	if err == nil {
+		e.want(t)
+	}
+	return t, err
+}
+
+// putTable puts a table into use and keeps its text over restarts.
+func (e *Edge) putTable(text []byte) (route.Table, error) {
 	e.put.Lock()
 	defer e.put.Unlock()
-	if err := e.plane.Apply(t); err != nil {
-		return err
+	t, err := e.use(text)
+	if err != nil {
+		return t, err
 	}
-	e.want(t)
-	if err := writeTable(e.o.RoutesFile, t); err != nil {
-		return fmt.Errorf("keep route table: %w", err)
+	if err := replaceFile(e.o.RoutesFile, text); err != nil {
+		return t, fmt.Errorf("keep route table: %w", err)
 	}
-	return nil
+	return t, nil
 }

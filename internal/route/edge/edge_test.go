@@ -3,7 +3,6 @@ package edge_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net"
@@ -59,7 +58,7 @@ func start(t *testing.T, dir string) *running {
 	r := &running{dir: dir, log: &logText{}}
 	var err error
 	r.Edge, err = edge.New(edge.Options{
-		HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", RoutesFile: filepath.Join(dir, "routes.json"), Socket: filepath.Join(dir, "edge.sock"),
+		HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", RoutesFile: filepath.Join(dir, "routes.jsonl"), Socket: filepath.Join(dir, "edge.sock"),
 		LogDir: filepath.Join(dir, "logs"), Log: slog.New(slog.NewTextHandler(r.log, nil)), Grace: patience,
 		HTTP3: true, Certs: cert.Options{Dir: filepath.Join(dir, "certs"), Local: []string{"localhost"}},
 	})
@@ -82,6 +81,11 @@ func start(t *testing.T, dir string) *running {
 	})
 	t.Cleanup(r.stop)
 	return r
+}
+
+// PutTable hands a table over as its text.
+func (r *running) PutTable(ctx context.Context, t route.Table) error {
+	return r.Client.PutTable(ctx, t.Text())
 }
 
 // get asks for a host and returns status and body.
@@ -118,7 +122,7 @@ func say(t *testing.T, text string) netip.AddrPort {
 }
 
 func table(generation int64, addr netip.AddrPort) route.Table {
-	return route.Table{Generation: generation, MadeAt: time.Unix(5, 0).UTC(), Routes: []route.Route{{
+	return route.Table{Generation: generation, MadeAt: time.Unix(5, 0).UTC(), Routes: []*route.Route{{
 		App: "shop", AppID: 7, Release: 1, Hosts: []string{"shop.test"}, State: route.StateUp,
 		Targets: []route.Target{{Addr: addr, Unit: "web.1", ID: "shop-" + addr.String()}},
 	}}}
@@ -186,11 +190,7 @@ func TestRestartProbes(t *testing.T) {
 	}
 	gone := netip.MustParseAddrPort(l.Addr().String())
 	_ = l.Close()
-	b, err := json.Marshal(table(4, gone))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "routes.json"), b, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "routes.jsonl"), table(4, gone).Text(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := start(t, dir)
@@ -205,13 +205,14 @@ func TestRestartProbes(t *testing.T) {
 // TestBadFile holds that no file can keep the edge from starting.
 func TestBadFile(t *testing.T) {
 	for name, text := range map[string]string{
-		"empty": "", "half": `{"generation": 3, "rou`, "unknown key": `{"generation": 3, "nonsense": 1}`,
-		"two": `{"generation":1}{"generation":2}`, "bad route": `{"generation":1,"routes":[{"hosts":["X"],"state":"up"}]}`,
-		"not JSON": "\x00\x01", "too new": `{"generation":1,"routes":[{"hosts":["x"],"state":"up","canary":5}]}`,
+		"empty": "", "half": `{"generation": 3, "rou`, "unknown key": `{"generation": 3, "nonsense": 1}` + "\n",
+		"two": `{"generation":1}{"generation":2}` + "\n", "bad route": `{"routes":1}` + "\n" + `{"hosts":["X"],"state":"up"}` + "\n",
+		"not JSON": "\x00\x01", "too new": `{"routes":1}` + "\n" + `{"hosts":["x"],"state":"up","canary":5}` + "\n",
+		"short": `{"routes":2}` + "\n" + `{"hosts":["x"],"state":"up"}` + "\n", "cut": `{"routes":1}` + "\n" + `{"hosts":["x"],"state":"up"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, "routes.json"), []byte(text), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "routes.jsonl"), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			r := start(t, dir)
@@ -238,13 +239,13 @@ func TestBadTable(t *testing.T) {
 	if err := r.PutTable(t.Context(), table(5, say(t, "one"))); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(r.dir, "routes.json")
+	file := filepath.Join(r.dir, "routes.jsonl")
 	before, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	twice := table(6, say(t, "two"))
-	twice.Routes = append(twice.Routes, route.Route{App: "b", AppID: 8, Hosts: []string{"shop.test"}, State: route.StateUp})
+	twice.Routes = append(twice.Routes, &route.Route{App: "b", AppID: 8, Hosts: []string{"shop.test"}, State: route.StateUp})
 	err = r.PutTable(t.Context(), twice)
 	if e := landward.AsError(err); e == nil || e.Code != landward.CodeInvalid || e.Field != "routes[1].hosts[0]" {
 		t.Errorf("got %v", err)
@@ -257,7 +258,7 @@ func TestBadTable(t *testing.T) {
 		return d.DialContext(ctx, "unix", filepath.Join(r.dir, "edge.sock"))
 	}}}
 	defer raw.CloseIdleConnections()
-	for _, body := range []string{"", "[]", `{"generation":9,"routes":[],"x":1}`, `{"generation":9} trailing`} {
+	for _, body := range []string{"", "[]", `{"generation":9,"routes":0,"x":1}`, `{"generation":9} trailing`, `{"generation":9,"routes":1}`} {
 		req, err := http.NewRequest(http.MethodPut, "http://edge/v1/table", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
@@ -288,7 +289,7 @@ func TestBadTable(t *testing.T) {
 func TestKeepsNothingItCannotWrite(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir)
-	if err := os.Mkdir(filepath.Join(dir, "routes.json"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "routes.jsonl"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.PutTable(t.Context(), table(1, say(t, "one"))); landward.CodeOf(err) != landward.CodeInternal {
@@ -339,7 +340,7 @@ func TestDrain(t *testing.T) {
 func TestNobodyThere(t *testing.T) {
 	c := edge.NewClient(filepath.Join(t.TempDir(), "none.sock"))
 	defer c.Close()
-	if err := c.PutTable(t.Context(), route.Table{}); landward.CodeOf(err) != landward.CodeUnavailable {
+	if err := c.PutTable(t.Context(), nil); landward.CodeOf(err) != landward.CodeUnavailable {
 		t.Errorf("got %v", err)
 	}
 }
@@ -347,7 +348,7 @@ func TestNobodyThere(t *testing.T) {
 // TestAddressInUse holds that a second edge is told, and harms not the first.
 func TestAddressInUse(t *testing.T) {
 	r := start(t, t.TempDir())
-	other, err := edge.New(edge.Options{HTTP: r.Addr().String(), RoutesFile: filepath.Join(r.dir, "routes.json"),
+	other, err := edge.New(edge.Options{HTTP: r.Addr().String(), RoutesFile: filepath.Join(r.dir, "routes.jsonl"),
 		Socket: filepath.Join(r.dir, "edge.sock"), LogDir: r.dir, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

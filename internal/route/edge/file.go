@@ -1,58 +1,25 @@
 package edge
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
-
-	"landward/internal/landward"
-	"landward/internal/route"
 )
 
-// maxTable bounds a table's JSON: some hundred bytes a route.
+// maxTable bounds a table's text: some hundred bytes a route.
 const maxTable = 64 << 20
 
-// decodeTable reads one table and nothing else. Unknown keys are refused: they
-// would be a newer control's wish that this edge does not understand.
-func decodeTable(r io.Reader) (route.Table, error) {
-	var t route.Table
-	dec := json.NewDecoder(io.LimitReader(r, maxTable))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&t); err != nil {
-		return t, landward.Invalid("", "the route table cannot be read").WithCause(err.Error()).Wrap(err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return t, landward.Invalid("", "there is more than one route table")
-	}
-	return t, nil
-}
-
-func readTable(path string) (route.Table, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return route.Table{}, fmt.Errorf("read route table: %w", err)
-	}
-	return decodeTable(bytes.NewReader(b))
-}
-
-// writeTable replaces the file as a whole: after a crash there is the old one
-// or the new one.
-func writeTable(path string, t route.Table) error {
-	b, err := json.Marshal(t)
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
+// replaceFile replaces a file as a whole: after a crash there is the old one or
+// the new one.
+func replaceFile(path string, b []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".routes-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()
 	}

@@ -88,7 +88,7 @@ func echo(t *testing.T) route.Target {
 
 func TestTLS(t *testing.T) {
 	r := start(t, t.TempDir())
-	if err := r.PutTable(t.Context(), route.Table{Generation: 1, Routes: []route.Route{{
+	if err := r.PutTable(t.Context(), route.Table{Generation: 1, Routes: []*route.Route{{
 		App: "shop", AppID: 7, Hosts: []string{"shop.localhost", "shop.example"}, State: route.StateUp, Targets: []route.Target{echo(t)},
 	}}}); err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestOwnPair(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir)
 	target := echo(t)
-	table := route.Table{Generation: 1, Routes: []route.Route{{
+	table := route.Table{Generation: 1, Routes: []*route.Route{{
 		App: "shop", AppID: 7, Hosts: []string{"shop.example"}, State: route.StateUp, Targets: []route.Target{target},
 	}}}
 	if err := r.PutTable(t.Context(), table); err != nil {
@@ -201,7 +201,7 @@ func TestOwnPair(t *testing.T) {
 func TestWake(t *testing.T) {
 	r := start(t, t.TempDir())
 	asleep := route.Route{App: "shop", AppID: 7, Hosts: []string{"shop.localhost"}, State: route.StateAsleep}
-	if err := r.PutTable(t.Context(), route.Table{Generation: 1, Routes: []route.Route{asleep}}); err != nil {
+	if err := r.PutTable(t.Context(), route.Table{Generation: 1, Routes: []*route.Route{&asleep}}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -220,7 +220,7 @@ func TestWake(t *testing.T) {
 	}
 	awake := asleep
 	awake.State, awake.Targets = route.StateUp, []route.Target{echo(t)}
-	if err := r.PutTable(t.Context(), route.Table{Generation: 2, Routes: []route.Route{awake}}); err != nil {
+	if err := r.PutTable(t.Context(), route.Table{Generation: 2, Routes: []*route.Route{&awake}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-answer; got != "GET /x http 80" {
@@ -235,7 +235,7 @@ func TestWake(t *testing.T) {
 // TestHTTP3: the same is served over QUIC, and other answers tell of it.
 func TestHTTP3(t *testing.T) {
 	r := start(t, t.TempDir())
-	if err := r.PutTable(t.Context(), route.Table{Generation: 1, Routes: []route.Route{{
+	if err := r.PutTable(t.Context(), route.Table{Generation: 1, Routes: []*route.Route{{
 		App: "shop", AppID: 7, Hosts: []string{"shop.localhost"}, State: route.StateUp, Targets: []route.Target{echo(t)},
 	}}}); err != nil {
 		t.Fatal(err)

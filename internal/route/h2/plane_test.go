@@ -60,7 +60,7 @@ func behindPlane(t testing.TB, app http.HandlerFunc) (*rig, *ledger) {
 	})
 	l := &ledger{}
 	p := plane.New(plane.Options{Log: slog.New(slog.DiscardHandler), Access: l, Pages: pages{}, Limits: plane.Limits{Tick: 5 * time.Millisecond}})
-	if err := p.Apply(route.Table{Generation: 1, Routes: []route.Route{{App: "shop", AppID: 7, Release: 1, Hosts: []string{"shop.test"},
+	if err := p.Apply(route.Table{Generation: 1, Routes: []*route.Route{{App: "shop", AppID: 7, Release: 1, Hosts: []string{"shop.test"},
 		State: route.StateUp, Targets: []route.Target{{Addr: netip.MustParseAddrPort(back.Listener.Addr().String()), Unit: "web.1", ID: "x"}}}}}); err != nil {
 		t.Fatal(err)
 	}

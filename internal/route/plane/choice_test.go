@@ -154,7 +154,7 @@ func TestIdleIsTold(t *testing.T) {
 	t.Cleanup(func() { cancel(); all.Wait() })
 	rt, busy := app("shop", "127.0.0.1:1"), app("busy", "127.0.0.1:2")
 	rt.Idle, busy.AppID = 30*time.Millisecond, 9
-	if err := p.Apply(route.Table{Generation: 1, Routes: []route.Route{rt, busy}}); err != nil {
+	if err := p.Apply(route.Table{Generation: 1, Routes: []*route.Route{&rt, &busy}}); err != nil {
 		t.Fatal(err)
 	}
 	if app := <-idle; app != 7 {
@@ -209,7 +209,7 @@ func TestBadTableChangesNothing(t *testing.T) {
 	} {
 		bad := good
 		change(&bad)
-		if err := r.Apply(route.Table{Generation: 9, Routes: []route.Route{bad}}); err == nil {
+		if err := r.Apply(route.Table{Generation: 9, Routes: []*route.Route{&bad}}); err == nil {
 			t.Errorf("%s: the table was taken", name)
 		}
 		if code, body := get(t, r.client(t), "http://shop.test/"); code != 200 || body != "good" {
@@ -230,9 +230,14 @@ func TestProtocols(t *testing.T) {
 	two.Config.Protocols.SetUnencryptedHTTP2(true)
 	two.Start()
 	t.Cleanup(two.Close)
+	both := httptest.NewUnstartedServer(hello)
+	both.EnableHTTP2 = true
+	both.StartTLS()
+	t.Cleanup(both.Close)
 	for proto, tc := range map[landward.Protocol]struct{ addr, want string }{
 		landward.ProtocolHTTPS: {secure.Listener.Addr().String(), "HTTP/1.1 true http"},
 		landward.ProtocolH2C:   {two.Listener.Addr().String(), "HTTP/2.0 false http"},
+		landward.ProtocolH2:    {both.Listener.Addr().String(), "HTTP/2.0 true http"},
 	} {
 		rt := app("shop", tc.addr)
 		rt.Protocol = proto

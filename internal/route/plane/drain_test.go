@@ -217,7 +217,7 @@ func TestSwapsUnderLoad(t *testing.T) {
 		_, _, err = ws.Read(context.Background())
 		return err
 	})
-	old := r.Table().Routes[0]
+	old := *r.Table().Routes[0]
 	for i := range swaps {
 		mark := hits.Load()
 		eventually(t, "load between swaps", func() bool { return t.Failed() || hits.Load() > mark+20 })

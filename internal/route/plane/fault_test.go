@@ -307,9 +307,9 @@ func TestApplyRefuses(t *testing.T) {
 		table route.Table
 		want  landward.Code
 	}{
-		"older":     {route.Table{Generation: 4, Routes: []route.Route{good}}, landward.CodeConflict},
-		"host bad":  {route.Table{Generation: 6, Routes: []route.Route{good, upper}}, landward.CodeInvalid},
-		"two hosts": {route.Table{Generation: 6, Routes: []route.Route{good, second}}, landward.CodeInvalid},
+		"older":     {route.Table{Generation: 4, Routes: []*route.Route{&good}}, landward.CodeConflict},
+		"host bad":  {route.Table{Generation: 6, Routes: []*route.Route{&good, &upper}}, landward.CodeInvalid},
+		"two hosts": {route.Table{Generation: 6, Routes: []*route.Route{&good, &second}}, landward.CodeInvalid},
 	} {
 		if err := r.Apply(tc.table); landward.CodeOf(err) != tc.want {
 			t.Errorf("%s: got %v", name, err)

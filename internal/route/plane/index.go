@@ -31,12 +31,12 @@ type vhost struct {
 // Apply puts a table into use as a whole, or returns why not and leaves the
 // one in use. Requests in progress stay with the target they have.
 func (p *Plane) Apply(t route.Table) error {
-	if err := t.Check(); err != nil {
-		return err
-	}
 	p.swap.Lock()
 	defer p.swap.Unlock()
 	old := p.index.Load()
+	if err := t.Check(old.table); err != nil {
+		return err
+	}
 	if t.Generation < old.table.Generation {
 		return staleTable(old.table.Generation, t.Generation)
 	}
@@ -71,11 +71,10 @@ func (p *Plane) build(old *index, t route.Table) (*index, error) {
 		hosts: make(map[string]*vhost, len(t.Routes)), wild: make(map[string]*vhost),
 		sites: make(map[string]*site, len(t.Routes)),
 	}
-	for i := range t.Routes {
-		r := &t.Routes[i]
+	for _, r := range t.Routes {
 		key := strconv.FormatInt(r.AppID, 10) + " " + r.Prefix
 		s := old.sites[key]
-		if s == nil || !reflect.DeepEqual(s.route, *r) {
+		if s == nil || s.route != r && !reflect.DeepEqual(s.route, r) {
 			var err error
 			if s, err = p.siteOf(r, s); err != nil {
 				return nil, err

@@ -67,7 +67,11 @@ func newRig(t testing.TB, l plane.Limits, routes ...route.Route) *rig {
 
 func (r *rig) apply(t testing.TB, generation int64, routes ...route.Route) {
 	t.Helper()
-	if err := r.Apply(route.Table{Generation: generation, Routes: routes}); err != nil {
+	table := route.Table{Generation: generation}
+	for i := range routes {
+		table.Routes = append(table.Routes, &routes[i])
+	}
+	if err := r.Apply(table); err != nil {
 		t.Fatal(err)
 	}
 }

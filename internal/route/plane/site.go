@@ -12,7 +12,7 @@ import (
 // site is one route of the table, made ready: everything that a request needs
 // is worked out once.
 type site struct {
-	route   route.Route
+	route   *route.Route
 	appID   int64
 	app     string
 	state   route.State
@@ -53,7 +53,7 @@ const defaultHold = time.Minute
 // holds swap.
 func (p *Plane) siteOf(r *route.Route, old *site) (*site, error) {
 	s := &site{
-		route: *r, plane: p, appID: r.AppID, app: r.App, state: r.State,
+		route: r, plane: p, appID: r.AppID, app: r.App, state: r.State,
 		stats:        p.statsOf(r.AppID, r.App),
 		maxBody:      p.limits.MaxBody,
 		readTimeout:  int64(p.limits.ReadTimeout),
@@ -127,9 +127,6 @@ func (p *Plane) targetOf(network, addr string, t route.Target, proto landward.Pr
 	if g == nil {
 		g = &target{id: t.ID, unit: t.Unit, network: network, addr: addr, maxIdle: p.limits.MaxIdle,
 			proto: proto, dialer: &p.dialer, quiet: make(chan struct{}, 1)}
-		if proto == landward.ProtocolH2C {
-			g.bridge = p.dialer.H2C(addr)
-		}
 		p.targets[key] = g
 	}
 	return g

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -67,7 +66,8 @@ func (b *bench) tableOf(n int, generation int64) route.Table {
 	t := route.Table{Generation: generation, MadeAt: time.Now()}
 	first := manyRoutes/2 - n/2
 	for i := range n {
-		t.Routes = append(t.Routes, b.route(routeHost(first+i), int64(first+i+1)))
+		r := b.route(routeHost(first+i), int64(first+i+1))
+		t.Routes = append(t.Routes, &r)
 	}
 	return t
 }
@@ -124,22 +124,20 @@ type swapper struct {
 	swaps, writes []float64 // milliseconds
 }
 
-// next is the next table.
+// next is the next table: one app, each time another, has a new container.
 func (w *swapper) next() route.Table {
 	w.generation++
-	return w.b.tableOf(manyRoutes, w.generation)
+	t := w.b.tableOf(manyRoutes, w.generation)
+	t.Routes[w.generation%manyRoutes].Targets[0].ID += fmt.Sprint("-", w.generation)
+	return t
 }
 
 func (w *swapper) run(ctx context.Context) error {
 	w.swaps, w.writes = nil, nil
 	for end := time.Now().Add(w.window); time.Now().Before(end); {
-		t := w.next()
-		text, err := json.Marshal(t)
-		if err != nil {
-			return err
-		}
+		text := w.next().Text()
 		start := time.Now()
-		if err := w.client.PutTable(ctx, t); err != nil {
+		if err := w.client.PutTable(ctx, text); err != nil {
 			return fmt.Errorf("swap tables: %w", err)
 		}
 		put := time.Now()

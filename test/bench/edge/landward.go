@@ -39,7 +39,7 @@ func (b *bench) startEdge(ctx context.Context, o serverOptions) (*server, error)
 			return nil, fmt.Errorf("copy files: %w", err)
 		}
 	}
-	if err := putTable(ctx, s.proc, data.EdgeSocket(), route.Table{Generation: 1, MadeAt: time.Now(), Routes: []route.Route{r}}); err != nil {
+	if err := putTable(ctx, s.proc, data.EdgeSocket(), route.Table{Generation: 1, MadeAt: time.Now(), Routes: []*route.Route{&r}}); err != nil {
 		s.proc.stop()
 		if o.static && landward.AsError(err).Code == landward.CodeInvalid {
 			return nil, notAvailable("this edge serves no static files")
@@ -113,7 +113,7 @@ func putTable(ctx context.Context, p *process, socket string, t route.Table) err
 	c := edge.NewClient(socket)
 	defer c.Close()
 	for end := time.Now().Add(startWithin); ; {
-		err := c.PutTable(ctx, t)
+		err := c.PutTable(ctx, t.Text())
 		if err == nil || landward.AsError(err).Code != landward.CodeUnavailable || time.Now().After(end) {
 			return err
 		}

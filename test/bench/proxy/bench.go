@@ -124,12 +124,12 @@ func (b *bench) startEdge() error {
 	}
 	c := edge.NewClient(socket)
 	defer c.Close()
-	table := route.Table{Generation: 1, MadeAt: time.Now(), Routes: []route.Route{{
+	table := route.Table{Generation: 1, MadeAt: time.Now(), Routes: []*route.Route{{
 		App: "bench", AppID: 1, Release: 1, Hosts: []string{benchHost}, State: route.StateUp,
 		Targets: []route.Target{{Addr: target, Unit: "web.1", ID: "bench-web-1"}},
 	}}}
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if err = c.PutTable(context.Background(), table); err == nil {
+		if err = c.PutTable(context.Background(), table.Text()); err == nil {
 			break
 		}
 		if time.Now().After(end) {

@@ -89,7 +89,7 @@ func serveEdge(ctx context.Context, args []string) error {
 		defer pprof.StopCPUProfile()
 	}
 	e, err := edge.New(edge.Options{
-		HTTP: *addr, Socket: *socket, RoutesFile: filepath.Join(*dir, "routes.json"),
+		HTTP: *addr, Socket: *socket, RoutesFile: filepath.Join(*dir, "routes.jsonl"),
 		LogDir: filepath.Join(*dir, "logs"),
 		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})

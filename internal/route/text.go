@@ -1,0 +1,105 @@
+package route
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"landward/internal/landward"
+)
+
+// A table travels and lies on disk as lines of JSON: its head first, then each
+// route. It is always whole; but a route that is the same has the same line, so
+// that whoever has read the table before need not read that line again.
+
+// head is the first line.
+type head struct {
+	Generation int64     `json:"generation"`
+	MadeAt     time.Time `json:"made_at"`
+	Routes     int       `json:"routes"` // lines that follow: a text that was cut short is none
+}
+
+// AppendHead appends the first line of the text of a table with n routes.
+func AppendHead(b []byte, generation int64, madeAt time.Time, n int) []byte {
+	return appendLine(b, head{generation, madeAt, n})
+}
+
+// AppendRoute appends a route's line.
+func AppendRoute(b []byte, r *Route) []byte { return appendLine(b, r) }
+
+func appendLine(b []byte, v any) []byte {
+	line, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings, numbers, times and addresses always encode
+	}
+	return append(append(b, line...), '\n')
+}
+
+// Text returns the table's text.
+func (t Table) Text() []byte {
+	b := AppendHead(nil, t.Generation, t.MadeAt, len(t.Routes))
+	for _, r := range t.Routes {
+		b = AppendRoute(b, r)
+	}
+	return b
+}
+
+// Reader reads one text after the other. A line that the text before had too
+// is not read again: its route is the same pointer. The zero value is ready to
+// use, by one goroutine at a time.
+type Reader struct {
+	known map[string]*Route // line → route, of the text before
+}
+
+// Read returns the table that the text says, which is not checked beyond its
+// form. Unknown keys are refused: they would be a newer control's wish that
+// this edge does not understand. CodeInvalid on an error, which names the line.
+func (d *Reader) Read(text []byte) (Table, error) {
+	var h head
+	first, rest, _ := bytes.Cut(text, []byte{'\n'})
+	if err := decodeLine(first, &h); err != nil {
+		return Table{}, unreadable(1, err)
+	}
+	if have := bytes.Count(rest, []byte{'\n'}); have != h.Routes {
+		return Table{}, unreadable(1, fmt.Errorf("%d lines follow, not %d", have, h.Routes))
+	}
+	t := Table{Generation: h.Generation, MadeAt: h.MadeAt, Routes: make([]*Route, 0, h.Routes)}
+	next := make(map[string]*Route, h.Routes)
+	for number := 2; len(rest) > 0; number++ {
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
+		r := d.known[string(line)]
+		if r == nil {
+			r = new(Route)
+			if err := decodeLine(line, r); err != nil {
+				return Table{}, unreadable(number, err)
+			}
+		}
+		next[string(line)] = r
+		t.Routes = append(t.Routes, r)
+	}
+	d.known = next
+	return t, nil
+}
+
+// decodeLine reads one JSON value and nothing else.
+func decodeLine(line []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more than one value")
+	}
+	return nil
+}
+
+func unreadable(line int, err error) error {
+	return landward.Invalid("", "the route table cannot be read").
+		WithCause(fmt.Sprintf("line %d: %s", line, strings.TrimPrefix(err.Error(), "json: "))).Wrap(err)
+}
