@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"landward/internal/route/cidr"
 )
 
 // Options are what a Listener is made of.
@@ -38,7 +40,7 @@ type Options struct {
 // as *Conn, the others as they are.
 type Listener struct {
 	inner     net.Listener
-	trusted   prefixes
+	trusted   cidr.Set
 	required  bool
 	timeout   time.Duration
 	maxHeader int
@@ -56,7 +58,7 @@ const (
 // Listen wraps l, which the Listener owns from then on. It starts nothing.
 func Listen(l net.Listener, o Options) *Listener {
 	d := &Listener{
-		inner: l, trusted: newPrefixes(o.Trusted), required: o.Required, timeout: o.Timeout, maxHeader: o.MaxHeader,
+		inner: l, trusted: cidr.NewSet(o.Trusted), required: o.Required, timeout: o.Timeout, maxHeader: o.MaxHeader,
 		closed: make(chan struct{}),
 	}
 	if d.timeout <= 0 {
@@ -80,7 +82,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(l.trusted) == 0 || !l.trusted.has(addrOf(conn.RemoteAddr())) {
+	if len(l.trusted) == 0 || !l.trusted.Has(addrOf(conn.RemoteAddr())) {
 		return conn, nil
 	}
 	return &Conn{raw: conn, required: l.required, timeout: l.timeout, maxHeader: l.maxHeader}, nil

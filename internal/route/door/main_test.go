@@ -7,7 +7,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"landward/internal/route/door"
+	"landward/internal/route/cidr"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -15,9 +15,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // networks parses prefixes with space between.
 func networks(tb testing.TB, list string) []netip.Prefix {
 	tb.Helper()
-	p, err := door.ParsePrefixes("trusted", strings.Fields(list))
-	if err != nil {
-		tb.Fatal(err)
+	var out []netip.Prefix
+	for _, s := range strings.Fields(list) {
+		p, err := cidr.Parse(s)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		out = append(out, p)
 	}
-	return p
+	return out
 }

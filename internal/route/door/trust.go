@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 
+	"landward/internal/route/cidr"
 	"landward/internal/route/wire"
 )
 
@@ -28,7 +29,7 @@ const (
 // Trust says who a client is behind proxies that are trusted. A nil Trust
 // trusts nobody. It never changes.
 type Trust struct {
-	proxies prefixes
+	proxies cidr.Set
 	source  Source
 }
 
@@ -45,12 +46,12 @@ func NewTrust(proxies []netip.Prefix, source Source) *Trust {
 	if len(proxies) == 0 {
 		return nil
 	}
-	return &Trust{proxies: newPrefixes(proxies), source: source}
+	return &Trust{proxies: cidr.NewSet(proxies), source: source}
 }
 
 // Trusts reports whether addr is a proxy's.
 func (t *Trust) Trusts(addr netip.Addr) bool {
-	return t != nil && t.proxies.has(addr.Unmap().WithZone(""))
+	return t != nil && t.proxies.Has(addr)
 }
 
 // Client returns the client's address and scheme ("http" or "https") for a
