@@ -59,15 +59,6 @@ func (q AccessQuery) values() url.Values {
 // they ended; with Follow until ctx ends. An error is the last thing that it
 // yields.
 func (c *Client) AccessLog(ctx context.Context, app string, q AccessQuery) iter.Seq2[AccessLine, error] {
-	return func(yield func(AccessLine, error) bool) {
-		for item, err := range c.stream(ctx, withQuery(path("apps", app, "access"), q.values())) {
-			if err != nil {
-				yield(AccessLine{}, err)
-				return
-			}
-			if item.Access != nil && !yield(*item.Access, nil) {
-				return
-			}
-		}
-	}
+	items := c.stream(ctx, withQuery(path("apps", app, "access"), q.values()))
+	return only(items, func(i StreamItem) *AccessLine { return i.Access })
 }

@@ -54,17 +54,8 @@ func (q LogQuery) values() url.Values {
 // Logs returns an app's lines, oldest first; with Follow until ctx ends.
 // An error is the last thing that it yields.
 func (c *Client) Logs(ctx context.Context, app string, q LogQuery) iter.Seq2[LogLine, error] {
-	return func(yield func(LogLine, error) bool) {
-		for item, err := range c.stream(ctx, withQuery(path("apps", app, "logs"), q.values())) {
-			if err != nil {
-				yield(LogLine{}, err)
-				return
-			}
-			if item.Line != nil && !yield(*item.Line, nil) {
-				return
-			}
-		}
-	}
+	items := c.stream(ctx, withQuery(path("apps", app, "logs"), q.values()))
+	return only(items, func(i StreamItem) *LogLine { return i.Line })
 }
 
 // Event is something that happened and is worth remembering.

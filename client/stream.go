@@ -42,6 +42,22 @@ func (c *Client) stream(ctx context.Context, p string) iter.Seq2[StreamItem, err
 	}
 }
 
+// only returns what get takes out of items, where it is there.
+func only[T any](items iter.Seq2[StreamItem, error], get func(StreamItem) *T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for item, err := range items {
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			if v := get(item); v != nil && !yield(*v, nil) {
+				return
+			}
+		}
+	}
+}
+
 // readItems hands each item to yield. It returns nil where yield wants no more.
 func readItems(r io.Reader, yield func(StreamItem, error) bool) error {
 	lines := bufio.NewScanner(r)

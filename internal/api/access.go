@@ -29,10 +29,6 @@ type AccessLogs interface {
 	Read(ctx context.Context, appID int64, q AccessQuery, fn func(line []byte) error) error
 }
 
-// accessTail is the most lines that may be asked for by number: the reader
-// holds them in memory.
-const accessTail = 10_000
-
 func (a *API) registerAccess() {
 	handle(a, "Logs and events", endpoint{
 		"get-access", http.MethodGet, "/apps/{app}/access", auth.AppLogs,
@@ -51,9 +47,6 @@ type accessLogInput struct {
 func (a *API) getAccess(ctx context.Context, in *accessLogInput) (*streamed, error) {
 	if a.Access == nil {
 		return nil, notAvailable("this server keeps no access log that can be read here")
-	}
-	if in.Tail > accessTail {
-		return nil, landward.Invalid("tail", "it must be from 0 to %d", accessTail)
 	}
 	app := callOf(ctx).app
 	q := AccessQuery{Since: in.Since, Tail: in.Tail, Follow: in.Follow}
