@@ -2,63 +2,46 @@ package client
 
 import (
 	"context"
-	"iter"
-	"net/url"
-	"strconv"
-	"time"
+	"net/http"
 )
 
-// AccessLine is one request that came for an app.
-type AccessLine struct {
-	At        time.Time `json:"at" doc:"When it began"`
-	Method    string    `json:"method"`
-	Path      string    `json:"path" doc:"Without the query"`
-	Host      string    `json:"host"`
-	Status    int       `json:"status" doc:"0: the connection ended before an answer"`
-	Code      string    `json:"code,omitempty" doc:"Why the router answered itself, or cut the answer"`
-	Unit      string    `json:"unit,omitempty" doc:"Who answered" example:"web.1"`
-	In        int64     `json:"in" doc:"Bytes of the request's body"`
-	Out       int64     `json:"out" doc:"Bytes of the answer"`
-	MS        float64   `json:"ms" doc:"Milliseconds until the answer's last byte"`
-	ConnectMS float64   `json:"connect_ms" doc:"Milliseconds until there was a connection to the app"`
-	ServiceMS float64   `json:"service_ms" doc:"Milliseconds from then to the answer's head"`
-	ID        string    `json:"id" doc:"Of the request"`
-	IP        string    `json:"ip" doc:"Of the client"`
-	Proto     string    `json:"proto" example:"HTTP/2.0"`
-	Scheme    string    `json:"scheme" enum:"http,https"`
-	Agent     string    `json:"user_agent,omitempty"`
-	Referer   string    `json:"referer,omitempty" doc:"Without the query"`
+// Access is what a user may do on an app.
+type Access struct {
+	Role string `json:"role" enum:"viewer,deployer,owner" doc:"What the user may do on the app"`
 }
 
-// AccessQuery chooses lines of an app's access log.
-type AccessQuery struct {
-	Follow bool
-	Since  time.Time // zero: from the oldest kept
-	Tail   int       // the last n that match; 0: all
-	Status string    // "404", or "5xx" for all of a class; "": any
+// Roles on an app.
+const (
+	RoleViewer   = "viewer"
+	RoleDeployer = "deployer"
+	RoleOwner    = "owner"
+)
+
+// Member is a user with a role on an app.
+type Member struct {
+	User string `json:"user"`
+	Role string `json:"role" enum:"viewer,deployer,owner"`
 }
 
-func (q AccessQuery) values() url.Values {
-	v := url.Values{}
-	if q.Follow {
-		v.Set("follow", "true")
-	}
-	if !q.Since.IsZero() {
-		v.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
-	}
-	if q.Tail != 0 {
-		v.Set("tail", strconv.Itoa(q.Tail))
-	}
-	if q.Status != "" {
-		v.Set("status", q.Status)
-	}
-	return v
+// MemberList are the users with a role on an app, by name.
+type MemberList struct {
+	Members []Member `json:"members"`
 }
 
-// AccessLog returns the requests that came for an app, in the order in which
-// they ended; with Follow until ctx ends. An error is the last thing that it
-// yields.
-func (c *Client) AccessLog(ctx context.Context, app string, q AccessQuery) iter.Seq2[AccessLine, error] {
-	items := c.stream(ctx, withQuery(path("apps", app, "access"), q.values()))
-	return only(items, func(i StreamItem) *AccessLine { return i.Access })
+// Members returns who has a role on an app, by name. Administrators, who may do
+// all on each, are not among them for that.
+func (c *Client) Members(ctx context.Context, app string) ([]Member, error) {
+	var out MemberList
+	err := c.call(ctx, http.MethodGet, path("apps", app, "access"), nil, &out)
+	return out.Members, err
+}
+
+// SetAccess gives a user a role on an app.
+func (c *Client) SetAccess(ctx context.Context, app, user, role string) error {
+	return c.call(ctx, http.MethodPut, path("apps", app, "access", user), Access{Role: role}, nil)
+}
+
+// RemoveAccess takes a user's role on an app away.
+func (c *Client) RemoveAccess(ctx context.Context, app, user string) error {
+	return c.call(ctx, http.MethodDelete, path("apps", app, "access", user), nil, nil)
 }

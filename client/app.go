@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -22,7 +23,12 @@ type App struct {
 	Maintenance  bool           `json:"maintenance,omitempty" doc:"Every request gets a page that says so"`
 	Message      string         `json:"message,omitempty" doc:"On that page"`
 	Paused       bool           `json:"paused,omitempty" doc:"Requests are held until it is resumed"`
+	MaxPause     Duration       `json:"max_pause,omitempty" doc:"How long one request is held meanwhile, where that was set"`
 	Asleep       bool           `json:"asleep,omitempty" doc:"Its web processes are stopped until somebody asks for it"`
+	Returned     int64          `json:"memory_returned,omitempty" doc:"Bytes of memory that they used when they were stopped"`
+	Warm         int            `json:"warm,omitempty" doc:"Version of the release that is kept running beside it for a quick way back"`
+	WarmUntil    time.Time      `json:"warm_until,omitzero" doc:"Until when"`
+	Canary       *Canary        `json:"canary,omitempty" doc:"The release that gets a share of the requests; of a single app only, not in lists"`
 	CreatedAt    time.Time      `json:"created_at"`
 	UpdatedAt    time.Time      `json:"updated_at"`
 }
@@ -83,7 +89,9 @@ type DomainList struct {
 
 // NewDomain is the request to add a host.
 type NewDomain struct {
-	Host string `json:"host" doc:"A host name, without scheme, port or path; *.NAME stands for all hosts one label below" example:"shop.example.com" maxLength:"1000"`
+	Host          string `json:"host" doc:"A host name, without scheme, port or path; *.NAME stands for all hosts one label below" example:"shop.example.com" maxLength:"1000"`
+	NoRecord      bool   `json:"no_record,omitempty" doc:"Leave the DNS alone, where a provider is linked"`
+	ReplaceRecord bool   `json:"replace_record,omitempty" doc:"Take away records that lead the host elsewhere, where a provider is linked; for administrators"`
 }
 
 // Domains returns the hosts that an app answers at.
@@ -93,34 +101,22 @@ func (c *Client) Domains(ctx context.Context, app string) ([]Domain, error) {
 	return out.Domains, err
 }
 
-// AddDomain gives an app a host. The deployment is nil where the app has none yet.
-func (c *Client) AddDomain(ctx context.Context, app, host string) (*Deployment, error) {
-	return c.change(ctx, http.MethodPost, path("apps", app, "domains"), NewDomain{Host: host})
+// AddDomain gives an app a host, and lets the host lead here where a DNS
+// provider is linked. The deployment is nil where the app has none yet.
+func (c *Client) AddDomain(ctx context.Context, app string, n NewDomain) (DomainChanged, error) {
+	var out DomainChanged
+	err := c.call(ctx, http.MethodPost, path("apps", app, "domains"), n, &out)
+	return out, err
 }
 
-// RemoveDomain takes a host from an app.
-func (c *Client) RemoveDomain(ctx context.Context, app, host string) (*Deployment, error) {
-	return c.change(ctx, http.MethodDelete, path("apps", app, "domains", host), nil)
-}
-
-// Access is what a user may do on an app.
-type Access struct {
-	Role string `json:"role" enum:"viewer,deployer,owner" doc:"What the user may do on the app"`
-}
-
-// Roles on an app.
-const (
-	RoleViewer   = "viewer"
-	RoleDeployer = "deployer"
-	RoleOwner    = "owner"
-)
-
-// SetAccess gives a user a role on an app.
-func (c *Client) SetAccess(ctx context.Context, app, user, role string) error {
-	return c.call(ctx, http.MethodPut, path("apps", app, "access", user), Access{Role: role}, nil)
-}
-
-// RemoveAccess takes a user's role on an app away.
-func (c *Client) RemoveAccess(ctx context.Context, app, user string) error {
-	return c.call(ctx, http.MethodDelete, path("apps", app, "access", user), nil, nil)
+// RemoveDomain takes a host from an app, with the records that were made for
+// it, unless noRecord leaves them alone.
+func (c *Client) RemoveDomain(ctx context.Context, app, host string, noRecord bool) (DomainChanged, error) {
+	q := url.Values{}
+	if noRecord {
+		q.Set("no_record", "true")
+	}
+	var out DomainChanged
+	err := c.call(ctx, http.MethodDelete, withQuery(path("apps", app, "domains", host), q), nil, &out)
+	return out, err
 }

@@ -57,11 +57,12 @@ func TestRequests(t *testing.T) {
 		`PUT /api/v1/apps/shop/maintenance {"on":true,"message":"m"}`: func() error {
 			return c.SetMaintenance(ctx, "shop", client.Maintenance{On: true, Message: "m"})
 		},
-		`POST /api/v1/apps/shop/pause `:       func() error { return c.Pause(ctx, "shop") },
-		`POST /api/v1/apps/shop/resume `:      func() error { return c.Resume(ctx, "shop") },
-		`GET /api/v1/certificates `:           func() error { _, err := c.Certificates(ctx); return err },
-		`GET /api/v1/certificate-authority `:  func() error { _, err := c.LocalRoot(ctx); return err },
-		`GET /api/v1/apps/shop/certificates `: func() error { _, err := c.AppCertificates(ctx, "shop"); return err },
+		`POST /api/v1/apps/shop/pause `:                    func() error { return c.Pause(ctx, "shop", 0) },
+		`POST /api/v1/apps/blog/pause {"max_pause":"30s"}`: func() error { return c.Pause(ctx, "blog", 30*time.Second) },
+		`POST /api/v1/apps/shop/resume `:                   func() error { return c.Resume(ctx, "shop") },
+		`GET /api/v1/certificates `:                        func() error { _, err := c.Certificates(ctx); return err },
+		`GET /api/v1/certificate-authority `:               func() error { _, err := c.LocalRoot(ctx); return err },
+		`GET /api/v1/apps/shop/certificates `:              func() error { _, err := c.AppCertificates(ctx, "shop"); return err },
 		`PUT /api/v1/apps/shop/certificates/%2A.a.b {"certificate":"c","key":"k"}`: func() error {
 			_, err := c.PutCertificate(ctx, "shop", "*.a.b", client.NewCertificate{Certificate: "c", Key: "k"})
 			return err

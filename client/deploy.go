@@ -24,6 +24,7 @@ type Deployment struct {
 	Release      int       `json:"release,omitempty" doc:"Version of the release, once it is written"`
 	Failure      *Failure  `json:"failure,omitempty" doc:"Why it failed"`
 	Warning      string    `json:"warning,omitempty" doc:"Of a deployment that is live all the same"`
+	Canary       *Canary   `json:"canary,omitempty" doc:"How its canary stands, while it runs"`
 	SupersededBy int       `json:"superseded_by,omitempty" doc:"Number of the deployment that took its place"`
 	Deadline     time.Time `json:"deadline,omitzero" doc:"Of the state that it is in"`
 	CreatedAt    time.Time `json:"created_at"`
@@ -147,6 +148,13 @@ func (c *Client) DeployOutput(ctx context.Context, app string, number int, follo
 func (c *Client) CancelDeployment(ctx context.Context, app string, number int) (Deployment, error) {
 	var out Deployment
 	err := c.call(ctx, http.MethodPost, path("apps", app, "deploys", strconv.Itoa(number), "cancel"), nil, &out)
+	return out, err
+}
+
+// PromoteDeployment has a deployment's canary take over now.
+func (c *Client) PromoteDeployment(ctx context.Context, app string, number int) (Deployment, error) {
+	var out Deployment
+	err := c.call(ctx, http.MethodPost, path("apps", app, "deploys", strconv.Itoa(number), "promote"), nil, &out)
 	return out, err
 }
 

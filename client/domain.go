@@ -17,6 +17,35 @@ type DomainReport struct {
 	Advice   []string    `json:"advice" doc:"What to do, a sentence each"`
 }
 
+// DomainChanged is the answer to a host that was added or taken away.
+type DomainChanged struct {
+	Deployment *Deployment `json:"deployment,omitempty" doc:"What carries the change out; none where nothing changed or nothing was deployed yet"`
+	DNS        *DNSChange  `json:"dns,omitempty" doc:"What was done about the host's records; none where there was nothing to do, or no provider is linked"`
+}
+
+// DNSChange is what was done about a host's records at the DNS provider that
+// is linked.
+type DNSChange struct {
+	Provider string       `json:"provider" example:"cloudflare"`
+	Zone     string       `json:"zone,omitempty" doc:"That has the records; none where the provider has no zone of the host" example:"example.com"`
+	Created  []HostRecord `json:"created"`
+	Removed  []HostRecord `json:"removed"`
+	There    []HostRecord `json:"there" doc:"Were right already"`
+	Kept     []HostRecord `json:"kept" doc:"Others of the host, which were left as they are"`
+	Warning  string       `json:"warning,omitempty" doc:"Why not everything was done, in a sentence"`
+	Hint     string       `json:"hint,omitempty" doc:"What to do about it"`
+}
+
+// HostRecord is a record that a host has.
+type HostRecord struct {
+	Type  string `json:"type" example:"A"`
+	Host  string `json:"host" doc:"The whole name" example:"shop.example.com"`
+	Value string `json:"value" example:"203.0.113.7"`
+}
+
+// String is the record in a line.
+func (r HostRecord) String() string { return r.Type + " " + r.Host + " " + r.Value }
+
 // DNSRecord is one record of a zone that is to be made or removed.
 type DNSRecord struct {
 	Action string `json:"action" enum:"add,remove" doc:"What to do with it"`

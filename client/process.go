@@ -12,13 +12,16 @@ type Unit struct {
 	Name      string    `json:"name" example:"web.1"`
 	Process   string    `json:"process"`
 	Release   int       `json:"release" doc:"The version that it runs"`
-	State     string    `json:"state" enum:"created,running,restarting,exited"`
+	State     string    `json:"state" enum:"created,running,restarting,exited,asleep" doc:"asleep: it is made and waits for a request to start it"`
 	ExitCode  int       `json:"exit_code,omitempty" doc:"Of the last end"`
 	OOMKilled bool      `json:"oom_killed,omitempty" doc:"It was killed for want of memory"`
 	Restarts  int       `json:"restarts,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 	StartedAt time.Time `json:"started_at,omitzero"`
 }
+
+// UnitAsleep is the state of a unit that waits for a request to start it.
+const UnitAsleep = "asleep"
 
 // UnitList is the units of an app, by name.
 type UnitList struct {

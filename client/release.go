@@ -12,6 +12,7 @@ type Release struct {
 	Version     int       `json:"version" doc:"1, 2, … shown as v1, v2, …"`
 	Description string    `json:"description" example:"Set DATABASE_URL"`
 	Current     bool      `json:"current" doc:"Whether it serves"`
+	WarmUntil   time.Time `json:"warm_until,omitzero" doc:"Until when it is kept running for a quick way back, though another serves"`
 	Source      Source    `json:"source"`
 	Actor       Actor     `json:"actor"`
 	Services    []Service `json:"services"`
@@ -77,5 +78,12 @@ func (c *Client) Release(ctx context.Context, app string, version int) (Release,
 func (c *Client) Rollback(ctx context.Context, app string, version int) (Deployment, error) {
 	var out Deployment
 	err := c.call(ctx, http.MethodPost, path("apps", app, "rollback"), Rollback{Version: version}, &out)
+	return out, err
+}
+
+// RetireRelease lets a release go that is kept running for a quick way back.
+func (c *Client) RetireRelease(ctx context.Context, app string, version int) (Release, error) {
+	var out Release
+	err := c.call(ctx, http.MethodPost, path("apps", app, "releases", strconv.Itoa(version), "retire"), nil, &out)
 	return out, err
 }

@@ -31,7 +31,9 @@ type Apps interface {
 	DeleteApp(ctx context.Context, actor landward.Actor, appID int64) error
 	SetStopped(ctx context.Context, actor landward.Actor, appID int64, stopped bool) error
 	Maintenance(ctx context.Context, actor landward.Actor, appID int64, on bool, message string) (landward.Traffic, error)
-	Pause(ctx context.Context, actor landward.Actor, appID int64, on bool) (landward.Traffic, error)
+	// Pause holds a request for at most limit; 0: as long as the edge does.
+	Pause(ctx context.Context, actor landward.Actor, appID int64, limit time.Duration) (landward.Traffic, error)
+	Resume(ctx context.Context, actor landward.Actor, appID int64) (landward.Traffic, error)
 }
 
 // Changes are the verbs that make a release of code that is there already.
@@ -42,6 +44,13 @@ type Changes interface {
 	Configure(ctx context.Context, actor landward.Actor, appID int64, c deploy.Change) (landward.Deployment, error)
 	Rollback(ctx context.Context, actor landward.Actor, appID int64, version int) (landward.Deployment, error)
 	Cancel(ctx context.Context, actor landward.Actor, appID int64, number int) (landward.Deployment, error)
+	Promote(ctx context.Context, actor landward.Actor, appID int64, number int) (landward.Deployment, error)
+	Retire(ctx context.Context, actor landward.Actor, appID int64, version int) (landward.Release, error)
+}
+
+// Canaries say how an app's canary stands, nil where it has none.
+type Canaries interface {
+	Canary(ctx context.Context, appID int64) (*landward.CanaryStatus, error)
 }
 
 // LogReader gives back what was written. An error from fn ends a read and is
@@ -71,8 +80,9 @@ type Doctor interface {
 	Diagnose(ctx context.Context) ([]client.Check, error)
 }
 
-// Options are what an API needs. All are required but Git, Certs, Domains and
-// Access: what needs one that is missing says that it is not there.
+// Options are what an API needs. All are required but Git, Certs, Domains,
+// Records and Access: what needs one that is missing says that it is not there,
+// and without Records the DNS is left to others.
 type Options struct {
 	Store    *store.Store
 	Apps     Apps
@@ -84,11 +94,13 @@ type Options struct {
 	Logs     LogReader
 	Units    Units
 	Launcher Launcher
+	Canaries Canaries
 	Doctor   Doctor
 	Limiter  *auth.Limiter // of wrong tokens, shared with the other ways in
 	Git      http.Handler  // git over HTTP, mounted at /git/; it checks its callers itself
 	Certs    Certificates
 	Domains  DomainChecker
+	Records  DNSRecords
 	Access   AccessLogs
 
 	Domain    string // apps answer at NAME.Domain, the API at landward.Domain
@@ -137,7 +149,7 @@ func New(o Options) (*API, error) {
 	a.registerDomains()
 	a.registerCertificates()
 	a.registerLogs()
-	a.registerAccess()
+	a.registerAccessLog()
 	a.registerAttach()
 	a.registerUsers()
 	a.registerKeys()
@@ -156,7 +168,7 @@ func (a *API) err() error { return errors.Join(a.errs...) }
 func (a *API) check() error {
 	switch {
 	case a.Store == nil, a.Apps == nil, a.Changes == nil, a.Pipeline == nil, a.Unpack == nil, a.Logs == nil,
-		a.Units == nil, a.Launcher == nil, a.Doctor == nil, a.Limiter == nil, a.Now == nil, a.Log == nil:
+		a.Units == nil, a.Launcher == nil, a.Canaries == nil, a.Doctor == nil, a.Limiter == nil, a.Now == nil, a.Log == nil:
 		return errors.New("api lacks a part that it needs")
 	case a.Domain == "", a.Host == "", a.HTTPPort <= 0, a.SSHPort <= 0, a.MaxUpload <= 0:
 		return errors.New("api lacks a setting that it needs")

@@ -33,6 +33,7 @@ func (a *API) registerApps() {
 	handle(a, tag, endpoint{"delete-app", http.MethodDelete, "/apps/{app}", auth.AppDelete, "Delete an app with all that it has", nil}, a.deleteApp)
 	handle(a, tag, endpoint{"stop-app", http.MethodPost, "/apps/{app}/stop", auth.AppScale, "Take every unit away", nil}, a.setStopped(true))
 	handle(a, tag, endpoint{"start-app", http.MethodPost, "/apps/{app}/start", auth.AppScale, "Bring a stopped app back", nil}, a.setStopped(false))
+	handle(a, tag, endpoint{"list-access", http.MethodGet, "/apps/{app}/access", auth.AppRead, "Who has which role on the app", nil}, a.listAccess)
 	handle(a, tag, endpoint{"set-access", http.MethodPut, "/apps/{app}/access/{user}", auth.AppMembers, "Give a user a role on the app", nil}, a.setAccess)
 	handle(a, tag, endpoint{"remove-access", http.MethodDelete, "/apps/{app}/access/{user}", auth.AppMembers, "Take a user's role away", nil}, a.removeAccess)
 }
@@ -63,7 +64,10 @@ func (a *API) createApp(ctx context.Context, in *struct{ Body client.NewApp }) (
 }
 
 func (a *API) getApp(ctx context.Context, _ *OnApp) (*answer[client.App], error) {
-	return reply(a.wireApp(callOf(ctx).app))
+	app := callOf(ctx).app
+	out := a.wireApp(app)
+	out.Canary = a.canary(ctx, app)
+	return reply(out)
 }
 
 func (a *API) deleteApp(ctx context.Context, _ *OnApp) (*nothing, error) {
@@ -87,6 +91,18 @@ type OnAccess struct {
 type accessInput struct {
 	OnAccess
 	Body client.Access
+}
+
+func (a *API) listAccess(ctx context.Context, _ *OnApp) (*answer[client.MemberList], error) {
+	members, err := a.Store.AppMembers(ctx, callOf(ctx).app.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := client.MemberList{Members: []client.Member{}}
+	for _, m := range members {
+		out.Members = append(out.Members, client.Member{User: m.User, Role: string(m.Role)})
+	}
+	return reply(out)
 }
 
 func (a *API) setAccess(ctx context.Context, in *accessInput) (*nothing, error) {
@@ -113,48 +129,23 @@ func (a *API) changeAccess(ctx context.Context, name string, role landward.Role)
 	return a.note(ctx, "access.change", what)
 }
 
-func (a *API) registerDomains() {
-	const tag = "Domains"
-	handle(a, tag, endpoint{"list-domains", http.MethodGet, "/apps/{app}/domains", auth.AppRead, "The hosts that the app answers at", nil}, a.listDomains)
-	handle(a, tag, endpoint{"add-domain", http.MethodPost, "/apps/{app}/domains", auth.AppDomains, "Give the app a host", nil}, a.addDomain)
-	handle(a, tag, endpoint{"remove-domain", http.MethodDelete, "/apps/{app}/domains/{host}", auth.AppDomains, "Take a host away", nil}, a.removeDomain)
-	handle(a, tag, endpoint{"check-domain", http.MethodGet, "/apps/{app}/domains/{host}/check", auth.AppRead, "Look up whether a host leads here", nil}, a.checkDomain)
-}
-
-func (a *API) listDomains(ctx context.Context, _ *OnApp) (*answer[client.DomainList], error) {
-	return reply(client.DomainList{Domains: a.wireDomains(callOf(ctx).app)})
-}
-
-type domainInput struct {
-	OnApp
-	Body client.NewDomain
-}
-
-func (a *API) addDomain(ctx context.Context, in *domainInput) (*answer[client.Changed], error) {
-	return a.configure(ctx, deploy.Change{AddDomains: []string{in.Body.Host}})
-}
-
-// OnDomain is the input of an operation about a host of an app.
-type OnDomain struct {
-	OnApp
-	Host string `path:"host" doc:"A host of the app"`
-}
-
-func (a *API) removeDomain(ctx context.Context, in *OnDomain) (*answer[client.Changed], error) {
-	return a.configure(ctx, deploy.Change{RemoveDomains: []string{in.Host}})
-}
-
 // configure asks for a change of the call's app.
 func (a *API) configure(ctx context.Context, change deploy.Change) (*answer[client.Changed], error) {
-	c := callOf(ctx)
-	d, err := a.Changes.Configure(ctx, c.actor, c.app.ID, change)
+	d, err := a.changed(ctx, change)
 	if err != nil {
 		return nil, err
 	}
-	var out client.Changed
-	if d.ID != 0 {
-		w := wireDeployment(c.app.Name, d)
-		out.Deployment = &w
+	return reply(client.Changed{Deployment: d})
+}
+
+// changed asks for a change of the call's app and returns what carries it out,
+// or nil.
+func (a *API) changed(ctx context.Context, change deploy.Change) (*client.Deployment, error) {
+	c := callOf(ctx)
+	d, err := a.Changes.Configure(ctx, c.actor, c.app.ID, change)
+	if err != nil || d.ID == 0 {
+		return nil, err
 	}
-	return reply(out)
+	w := wireDeployment(c.app.Name, d)
+	return &w, nil
 }

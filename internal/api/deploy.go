@@ -17,7 +17,8 @@ func (a *API) registerDeploys() {
 	handle(a, tag, endpoint{"list-deploys", http.MethodGet, "/apps/{app}/deploys", auth.AppRead, "The app's deployments, newest first", nil}, a.listDeploys)
 	handle(a, tag, endpoint{"get-deploy", http.MethodGet, "/apps/{app}/deploys/{number}", auth.AppRead, "One deployment", nil}, a.getDeploy)
 	handle(a, tag, endpoint{"get-deploy-output", http.MethodGet, "/apps/{app}/deploys/{number}/output", auth.AppLogs, "A deployment's output; the last item is the deployment as it stands", with(streams())}, a.deployOutput)
-	handle(a, tag, endpoint{"cancel-deploy", http.MethodPost, "/apps/{app}/deploys/{number}/cancel", auth.AppDeploy, "Stop a deployment that has not ended", nil}, a.cancelDeploy)
+	handle(a, tag, endpoint{"cancel-deploy", http.MethodPost, "/apps/{app}/deploys/{number}/cancel", auth.AppDeploy, "Stop a deployment that has not ended; where a canary runs, end it", nil}, a.cancelDeploy)
+	handle(a, tag, endpoint{"promote-deploy", http.MethodPost, "/apps/{app}/deploys/{number}/promote", auth.AppDeploy, "Have a deployment's canary take over now", nil}, a.promoteDeploy)
 }
 
 func (a *API) listDeploys(ctx context.Context, in *pageInput) (*answer[client.DeploymentList], error) {
@@ -28,9 +29,21 @@ func (a *API) listDeploys(ctx context.Context, in *pageInput) (*answer[client.De
 	}
 	out := client.DeploymentList{Deployments: []client.Deployment{}}
 	for _, d := range deployments {
-		out.Deployments = append(out.Deployments, wireDeployment(app.Name, d))
+		out.Deployments = append(out.Deployments, a.deployment(ctx, app, d))
 	}
 	return reply(out)
+}
+
+// deployment is a deployment with its canary, where it has one.
+func (a *API) deployment(ctx context.Context, app landward.App, d landward.Deployment) client.Deployment {
+	out := wireDeployment(app.Name, d)
+	if d.State != landward.StateStarting {
+		return out
+	}
+	if c := a.canary(ctx, app); c != nil && c.Deployment == d.Number {
+		out.Canary = c
+	}
+	return out
 }
 
 // OnDeploy is the input of an operation about a deployment.
@@ -45,7 +58,7 @@ func (a *API) getDeploy(ctx context.Context, in *OnDeploy) (*answer[client.Deplo
 	if err != nil {
 		return nil, err
 	}
-	return reply(wireDeployment(app.Name, d))
+	return reply(a.deployment(ctx, app, d))
 }
 
 type outputInput struct {
@@ -76,7 +89,7 @@ func (a *API) deployOutput(ctx context.Context, in *outputInput) (*streamed, err
 		if err != nil {
 			return err
 		}
-		w := wireDeployment(app.Name, end)
+		w := a.deployment(ctx, app, end)
 		return send(client.StreamItem{Deployment: &w})
 	}), nil
 }
@@ -88,6 +101,12 @@ func (a *API) cancelDeploy(ctx context.Context, in *OnDeploy) (*answer[client.De
 		return nil, err
 	}
 	return reply(wireDeployment(c.app.Name, d))
+}
+
+func (a *API) promoteDeploy(ctx context.Context, in *OnDeploy) (*answer[client.Deployment], error) {
+	c := callOf(ctx)
+	d, err := a.Changes.Promote(ctx, c.actor, c.app.ID, in.Number)
+	return accepted(c.app.Name, d, err)
 }
 
 // accepted answers with a deployment that was queued.

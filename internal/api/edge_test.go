@@ -100,7 +100,7 @@ func TestTraffic(t *testing.T) {
 	ctx := t.Context()
 	c := e.client(owner)
 	check(t, c.SetMaintenance(ctx, "shop", client.Maintenance{On: true, Message: "Back at noon."}))
-	check(t, c.Pause(ctx, "shop"))
+	check(t, c.Pause(ctx, "shop", 0))
 	app := must(c.App(ctx, "shop"))(t)
 	if !app.Maintenance || app.Message != "Back at noon." || !app.Paused || app.Asleep {
 		t.Errorf("the app stands as %+v", app)
@@ -150,7 +150,7 @@ func TestCertificates(t *testing.T) {
 	if _, err := c.PutCertificate(ctx, "shop", "www.example.org", pair); client.CodeOf(err) != client.CodeNotFound {
 		t.Errorf("a host that is not the app's: %v", err)
 	}
-	must(c.AddDomain(ctx, "shop", "www.example.org"))(t)
+	must(c.AddDomain(ctx, "shop", client.NewDomain{Host: "www.example.org"}))(t)
 	for _, host := range []string{"WWW.example.org.", "shop.example.test"} {
 		must(c.PutCertificate(ctx, "shop", host, pair))(t)
 	}
@@ -282,7 +282,7 @@ func TestAccessLog(t *testing.T) {
 		t.Errorf("asked for %+v of app %d", e.access.q, e.access.id)
 	}
 	for status, bounds := range map[string][2]int{"": {}, "404": {404, 404}, "1xx": {100, 199}} {
-		if got := e.request(deployer, http.MethodGet, "/api/v1/apps/shop/access?status="+status, ""); got.status != 200 {
+		if got := e.request(deployer, http.MethodGet, "/api/v1/apps/shop/access-log?status="+status, ""); got.status != 200 {
 			t.Errorf("%q: answer %d", status, got.status)
 		}
 		if e.access.q.MinStatus != bounds[0] || e.access.q.MaxStatus != bounds[1] {
@@ -290,7 +290,7 @@ func TestAccessLog(t *testing.T) {
 		}
 	}
 	for _, query := range []string{"status=6xx", "status=xx", "status=4040", "status=5Xx", "tail=10001", "tail=-1"} {
-		if got := e.request(deployer, http.MethodGet, "/api/v1/apps/shop/access?"+query, ""); got.status != 422 {
+		if got := e.request(deployer, http.MethodGet, "/api/v1/apps/shop/access-log?"+query, ""); got.status != 422 {
 			t.Errorf("%s: answer %d: %s", query, got.status, got.body)
 		}
 	}
@@ -302,7 +302,7 @@ func TestPartsThatAreNotThere(t *testing.T) {
 	e.options.Certs, e.options.Domains, e.options.Access = nil, nil, nil
 	e.remake()
 	for path, method := range map[string]string{
-		"/certificates": "GET", "/apps/shop/certificates": "GET", "/certificate-authority": "GET", "/apps/shop/access": "GET",
+		"/certificates": "GET", "/apps/shop/certificates": "GET", "/certificate-authority": "GET", "/apps/shop/access-log": "GET",
 		"/apps/shop/domains/shop.example.test/check": "GET", "/apps/shop/certificates/shop.example.test": "DELETE",
 	} {
 		got := e.request(admin, method, "/api/v1"+path, "")
@@ -333,7 +333,7 @@ func TestDomainsThatAreRefused(t *testing.T) {
 		"a*.example.com": "first: *.example.com", "*example.com": "first: *.example.com", "*.com": "domain of your own", "com": "without scheme",
 		"https://example.com": "without scheme", "*.example.test": "its own name", "*.shop.example.test": "its own name", "x.example.test": "its own name",
 	} {
-		_, err := e.client(owner).AddDomain(t.Context(), "shop", host)
+		_, err := e.client(owner).AddDomain(t.Context(), "shop", client.NewDomain{Host: host})
 		if p := clientError(t, err); p.Code != client.CodeInvalid || !strings.Contains(p.Hint, hint) {
 			t.Errorf("%q: %q", host, p.Explain())
 		}

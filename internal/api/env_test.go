@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -54,6 +55,7 @@ type env struct {
 	logs     *logs.Store
 	pipeline *fakePipeline
 	units    *fakeUnits
+	canaries *fakeCanaries
 	doctor   *fakeDoctor
 	certs    *fakeCerts
 	access   *fakeAccess
@@ -80,13 +82,14 @@ func newEnv(t testing.TB, change ...func(*api.Options)) *env {
 	})
 	e.pipeline = &fakePipeline{store: e.store, now: e.clock.Now}
 	e.units = &fakeUnits{entered: make(chan struct{}, 16)}
+	e.canaries = &fakeCanaries{}
 	e.doctor = &fakeDoctor{}
 	e.certs = &fakeCerts{pairs: map[string]string{}}
 	e.access = &fakeAccess{}
 	e.options = api.Options{
 		Store: e.store, Apps: e.deployer, Changes: e.deployer, Pipeline: e.pipeline,
 		Unpack: func(dst io.Writer, src io.Reader) error { _, err := io.Copy(dst, src); return err },
-		Logs:   e.logs, Units: e.units, Launcher: e.units, Doctor: e.doctor, Limiter: e.limiter,
+		Logs:   e.logs, Units: e.units, Launcher: e.units, Canaries: e.canaries, Doctor: e.doctor, Limiter: e.limiter,
 		Git:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
 		Certs: e.certs, Domains: fakeDNS{}, Access: e.access,
 		Domain: "example.test", Host: "git.example.test", HTTPPort: 8080, SSHPort: 2222, MaxUpload: 1 << 20,
@@ -317,9 +320,10 @@ func (p *fakePipeline) Plan(_ context.Context, tree io.Reader) (landward.Plan, e
 	}, err
 }
 
-// fakeUnits has two units of every app and runs commands that are Go code.
+// fakeUnits has three units of every app and runs commands that are Go code.
 type fakeUnits struct {
 	entered chan struct{} // a command began
+	web     string        // what the web unit is doing; "": it runs
 
 	mu      sync.Mutex
 	started [][]string
@@ -333,7 +337,7 @@ func (u *fakeUnits) List(context.Context, int64) ([]landward.Unit, error) {
 			State: state, CreatedAt: at, StartedAt: at,
 		}
 	}
-	return []landward.Unit{unit("worker", "exited"), unit("web", landward.UnitRunning), unit("clock", landward.UnitRunning)}, nil
+	return []landward.Unit{unit("worker", "exited"), unit("web", cmp.Or(u.web, landward.UnitRunning)), unit("clock", landward.UnitRunning)}, nil
 }
 
 func (u *fakeUnits) Exec(ctx context.Context, id string, argv []string, s landward.Streams) (int, error) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"landward/internal/api"
 	"landward/internal/auth"
 	"landward/internal/deploy"
 	"landward/internal/landward"
@@ -131,8 +132,11 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 	}
 }
 
-// failing is verbs that fail in a certain way.
-type failing struct{ err error }
+// failing is verbs of which some fail in a certain way.
+type failing struct {
+	api.Changes
+	err error
+}
 
 func (f failing) Configure(context.Context, landward.Actor, int64, deploy.Change) (landward.Deployment, error) {
 	return landward.Deployment{}, f.err
@@ -191,7 +195,7 @@ func TestEveryCodeHasItsStatus(t *testing.T) {
 		landward.CodeTimeout: 504, landward.CodeCancelled: 409, landward.CodeFailed: 422, landward.CodePolicy: 422, landward.CodeInternal: 500,
 	} {
 		err := landward.Errorf(code, "it went wrong").WithCause("line one\nline two").WithHint("do this")
-		e.options.Changes = failing{fmt.Errorf("roll back: %w", err)}
+		e.options.Changes = failing{err: fmt.Errorf("roll back: %w", err)}
 		e.remake()
 		_, got := e.client(owner).Rollback(t.Context(), "shop", 1)
 		problem := clientError(t, got)
@@ -203,7 +207,7 @@ func TestEveryCodeHasItsStatus(t *testing.T) {
 
 func TestAnErrorOfOursGivesNothingAway(t *testing.T) {
 	e := newEnv(t)
-	e.options.Changes = failing{errSecret}
+	e.options.Changes = failing{err: errSecret}
 	e.remake()
 	for _, path := range []string{"/api/v1/apps/shop/rollback", "/api/v1/apps/shop/deploys/1/cancel"} { // an error, and a panic
 		got := e.request(owner, "POST", path, "{}")

@@ -28,6 +28,7 @@ var validBodies = map[string]string{
 	"set-resources":   `{"web":{"memory":67108864}}`,
 	"set-health":      `{"web":{"path":"/p$","interval":"1s","timeout":"2s","grace":"3s"}}`,
 	"set-maintenance": `{"on":true,"message":"m$"}`,
+	"pause-app":       `{"max_pause":"5s"}`,
 	"put-certificate": `{"certificate":"c$","key":"k$"}`,
 	"create-user":     `{"name":"user-$"}`,
 	"add-key":         `{"name":"k$","public_key":"` + publicKey + `","user":"viewer"}`,

@@ -24,13 +24,17 @@ func (a *API) registerProcesses() {
 }
 
 func (a *API) listUnits(ctx context.Context, _ *OnApp) (*answer[client.UnitList], error) {
-	containers, err := a.Units.List(ctx, callOf(ctx).app.ID)
+	app := callOf(ctx).app
+	containers, err := a.Units.List(ctx, app.ID)
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(containers, byUse)
 	out := client.UnitList{Units: []client.Unit{}}
 	for _, c := range containers {
+		if app.Traffic.Asleep && c.State == landward.UnitCreated {
+			c.State = client.UnitAsleep
+		}
 		out.Units = append(out.Units, client.Unit{
 			Name: c.Name(), Process: c.Process, Release: c.Release, State: c.State,
 			ExitCode: c.ExitCode, OOMKilled: c.OOMKilled, Restarts: c.Restarts,

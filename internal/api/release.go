@@ -12,6 +12,7 @@ func (a *API) registerReleases() {
 	const tag = "Releases"
 	handle(a, tag, endpoint{"list-releases", http.MethodGet, "/apps/{app}/releases", auth.AppRead, "The app's releases, newest first", nil}, a.listReleases)
 	handle(a, tag, endpoint{"get-release", http.MethodGet, "/apps/{app}/releases/{version}", auth.AppRead, "One release", nil}, a.getRelease)
+	handle(a, tag, endpoint{"retire-release", http.MethodPost, "/apps/{app}/releases/{version}/retire", auth.AppDeploy, "Let a release go that is kept running for a quick way back", nil}, a.retireRelease)
 	handle(a, tag, endpoint{"rollback", http.MethodPost, "/apps/{app}/rollback", auth.AppDeploy, "Go back to a release: its images, variables, processes, domains and health rules", with(status(http.StatusAccepted))}, a.rollback)
 }
 
@@ -44,6 +45,17 @@ func (a *API) getRelease(ctx context.Context, in *onRelease) (*answer[client.Rel
 	if err != nil {
 		return nil, err
 	}
+	return reply(wireRelease(app, r))
+}
+
+func (a *API) retireRelease(ctx context.Context, in *onRelease) (*answer[client.Release], error) {
+	c := callOf(ctx)
+	r, err := a.Changes.Retire(ctx, c.actor, c.app.ID, in.Version)
+	if err != nil {
+		return nil, err
+	}
+	app := c.app
+	app.Previous = 0 // as it stands now
 	return reply(wireRelease(app, r))
 }
 

@@ -27,16 +27,16 @@ func TestApps(t *testing.T) {
 	if _, err := e.client(viewer).App(ctx, "blog"); client.CodeOf(err) != client.CodeNotFound {
 		t.Errorf("somebody else sees the app: %v", err)
 	}
-	if d := must(c.AddDomain(ctx, "blog", "Blog.Example.ORG."))(t); d != nil {
+	if d := must(c.AddDomain(ctx, "blog", client.NewDomain{Host: "Blog.Example.ORG."}))(t).Deployment; d != nil {
 		t.Errorf("an app without a release got deployment %+v", d)
 	}
 	if got := must(c.App(ctx, "blog"))(t); !slices.Equal(got.URLs, []string{"http://blog.example.org:8080", "http://blog.example.test:8080"}) {
 		t.Errorf("the app answers at %v", got.URLs)
 	}
-	if _, err := e.client(owner).AddDomain(ctx, "shop", "blog.example.org"); client.CodeOf(err) != client.CodeConflict {
+	if _, err := e.client(owner).AddDomain(ctx, "shop", client.NewDomain{Host: "blog.example.org"}); client.CodeOf(err) != client.CodeConflict {
 		t.Errorf("a domain of another app: %v", err)
 	}
-	must(c.RemoveDomain(ctx, "blog", "blog.example.org"))(t)
+	must(c.RemoveDomain(ctx, "blog", "blog.example.org", false))(t)
 	if got := must(c.Domains(ctx, "blog"))(t); len(got) != 1 || got[0].Custom {
 		t.Errorf("the domains are %+v", got)
 	}

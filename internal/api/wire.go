@@ -3,7 +3,6 @@ package api
 import (
 	"maps"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -27,6 +26,10 @@ func (a *API) wireApp(app landward.App) client.App {
 	maps.Copy(out.Scale, app.Settings.Scale)
 	t := app.Traffic
 	out.Maintenance, out.Message, out.Paused, out.Asleep = t.Maintenance, t.Message, t.Paused, t.Asleep
+	out.MaxPause, out.Returned = client.Duration(t.MaxPause), t.Returned
+	if app.Previous != 0 {
+		out.Warm, out.WarmUntil = app.Previous, app.WarmUntil
+	}
 	switch {
 	case app.Stopped:
 		out.State = client.AppStopped
@@ -89,6 +92,9 @@ func wireRelease(app landward.App, r landward.Release) client.Release {
 		Source: wireSource(r.Source), Actor: wireActor(r.Actor), Services: []client.Service{},
 		Release: wireCommand(r.ReleasePhase), Phase: string(r.Phase), Cron: wireCron(r.Cron),
 		Vars: []string{}, Domains: list(r.Settings.Domains), CreatedAt: r.CreatedAt,
+	}
+	if app.Previous == r.Version {
+		out.WarmUntil = app.WarmUntil
 	}
 	for _, v := range r.Settings.Env {
 		out.Vars = append(out.Vars, v.Name)
@@ -195,4 +201,4 @@ func wireUser(u store.User) client.User {
 
 // list returns a copy of names that is an empty list and not null where there
 // are none.
-func list(names []string) []string { return append([]string{}, slices.Clone(names)...) }
+func list[T any](items []T) []T { return append([]T{}, items...) }

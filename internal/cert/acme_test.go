@@ -181,18 +181,18 @@ func TestRenewal(t *testing.T) {
 	m, stop := r.edge(t, o)
 	m.SetHosts([]cert.Host{{Name: "a.example.com"}})
 	first := r.serves(t, "a.example.com", "").SerialNumber.String()
-	c.set(50 * 24 * time.Hour) // of 90
+	c.set(55 * day) // of 90
 	until(t, "the CA was asked when to renew", func() bool { return r.output.count("/draft-ietf-acme-ari") > 0 || r.output.count("renewal") > 0 })
 	if n := r.orders(); n != 1 {
 		t.Errorf("%d orders before a third was left", n)
 	}
-	c.set(62 * 24 * time.Hour)
+	c.set(60*day + time.Minute)
 	second := r.serves(t, "a.example.com", first).SerialNumber.String()
 	if !strings.Contains(r.output.String(), "is a replacement of") {
 		t.Error("the CA was not told what is replaced")
 	}
-	// The clock is 62 days ahead of the CA's: the new one looks old at once.
-	c.set(62*24*time.Hour + time.Hour)
+	// The clock is 60 days ahead of the CA's: the new one looks old at once.
+	c.set(60*day + time.Hour)
 	stop()
 	m, _ = r.edge(t, o)
 	m.SetHosts([]cert.Host{{Name: "a.example.com"}, {Name: "b.example.com"}})
@@ -452,7 +452,8 @@ func TestTwoEdgesOrderOnce(t *testing.T) {
 	r.ca(t)
 	old, stop := r.edge(t, r.options())
 	hosts := []cert.Host{{Name: "a.example.com"}}
-	old.SetHosts(nil)
+	// Whoever has the folder first orders, and only the old one answers the CA.
+	until(t, "the old edge orders", old.Orders)
 	next := manager(t, r.options())
 	run(t, next)
 	next.SetHosts(hosts)

@@ -76,6 +76,9 @@ func (m *Manager) Staple(ctx context.Context) (revoked int) {
 	return revoked
 }
 
+// Orders reports whether m is the one that orders into its folder.
+func (m *Manager) Orders() bool { return m.ordering.Load() }
+
 // Minted is how many local certificates are held.
 func (m *Manager) Minted() int {
 	m.local.mu.RLock()

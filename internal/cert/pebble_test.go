@@ -40,10 +40,7 @@ type names struct {
 func newNames(t testing.TB) *names {
 	t.Helper()
 	n := &names{text: map[string][]string{}, alias: map[string]string{}}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	p, err := net.ListenPacket("udp", l.Addr().String())
-	check(t, err)
+	l, p := bothNetworks(t)
 	n.addr = l.Addr().String()
 	for _, s := range []*dns.Server{{Listener: l, Handler: n}, {PacketConn: p, Handler: n}} {
 		started, done := make(chan struct{}), make(chan error, 1)
@@ -58,6 +55,25 @@ func newNames(t testing.TB) *names {
 		})
 	}
 	return n
+}
+
+// bothNetworks listens on one port with TCP and UDP. A port that is free for the
+// one may be somebody's for the other.
+func bothNetworks(t testing.TB) (net.Listener, net.PacketConn) {
+	t.Helper()
+	var last error
+	for range 20 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		check(t, err)
+		p, err := net.ListenPacket("udp", l.Addr().String())
+		if err == nil {
+			return l, p
+		}
+		last = err
+		check(t, l.Close())
+	}
+	t.Fatal(last)
+	return nil, nil
 }
 
 func (n *names) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
@@ -149,22 +165,18 @@ type rig struct {
 	log       *lines
 	dir       string // of certificates
 
-	program, config string
-	api, manage     string // the CA's addresses
-	roots           *x509.CertPool
-	client          *http.Client
-	env             []string
-	output          *lines
-	closedHTTP      atomic.Bool // port 80 is behind a firewall
-	closedTLS       atomic.Bool
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	program    string
+	config     map[string]any
+	api        string                 // the CA's address: ours, and handed on to the CA
+	inner      atomic.Pointer[string] // where the CA listens; nil: it is down
+	manage     string                 // where it is managed
+	pair       tls.Certificate        // of its API
+	roots      *x509.CertPool
+	client     *http.Client
+	env        []string
+	output     *lines
+	closedHTTP atomic.Bool // port 80 is behind a firewall
+	closedTLS  atomic.Bool
 }
 
 func newRig(t testing.TB, change func(config map[string]any)) *rig {
@@ -177,24 +189,22 @@ func newRig(t testing.TB, change func(config map[string]any)) *rig {
 	check(t, os.WriteFile(filepath.Join(work, "cert.pem"), chain, 0o600))
 	check(t, os.WriteFile(filepath.Join(work, "key.pem"), key, 0o600))
 	r.roots = ca.pool()
-	r.api = fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	r.manage = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	var err error
+	r.pair, err = tls.X509KeyPair(chain, key)
+	check(t, err)
+	r.front(t)
 	r.client = &http.Client{Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: r.roots}, DisableKeepAlives: true,
 	}}
-	config := map[string]any{
-		"listenAddress": r.api, "managementListenAddress": r.manage, "keyAlgorithm": "ecdsa",
-		"certificate": filepath.Join(work, "cert.pem"), "privateKey": filepath.Join(work, "key.pem"),
+	r.config = map[string]any{
+		"keyAlgorithm": "ecdsa",
+		"certificate":  filepath.Join(work, "cert.pem"), "privateKey": filepath.Join(work, "key.pem"),
 		"httpPort": r.http.Addr().(*net.TCPAddr).Port, "tlsPort": r.tls.Addr().(*net.TCPAddr).Port,
 		"profiles": map[string]any{"default": map[string]any{"description": "90 days", "validityPeriod": 90 * 24 * 3600}},
 	}
 	if change != nil {
-		change(config)
+		change(r.config)
 	}
-	data, err := json.Marshal(map[string]any{"pebble": config})
-	check(t, err)
-	r.config = filepath.Join(work, "config.json")
-	check(t, os.WriteFile(r.config, data, 0o600))
 	r.env = []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_AUTHZREUSE=0", "PEBBLE_WFE_NONCEREJECT=5"}
 	return r
 }
@@ -255,30 +265,165 @@ func (r *rig) listen(t testing.TB) {
 	})
 }
 
-// ca starts the CA and waits until it answers. Its memory begins empty.
-func (r *rig) ca(t testing.TB) (stop func()) {
+// front holds the CA's address for as long as the rig is there, and hands
+// connections on to where the CA listens just now. The CA opens its ports by
+// number: between the choice of a number and that, another process may take it.
+func (r *rig) front(t testing.TB) {
 	t.Helper()
-	cmd := exec.Command(r.program, "-config", r.config, "-dnsserver", r.dns.addr)
-	cmd.Env, cmd.Stdout, cmd.Stderr = r.env, r.output, r.output
-	check(t, cmd.Start())
-	stop = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	r.api = l.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { r.handOn(ctx, conn) })
+		}
 	})
 	t.Cleanup(func() {
-		stop()
+		cancel()
+		_ = l.Close()
+		wg.Wait()
+	})
+}
+
+// handOn joins a connection with one to the CA until either ends.
+func (r *rig) handOn(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	to := r.inner.Load()
+	if to == nil {
+		return
+	}
+	out, err := new(net.Dialer).DialContext(ctx, "tcp", *to)
+	if err != nil {
+		return
+	}
+	both := func() {
+		_ = conn.Close()
+		_ = out.Close()
+	}
+	defer context.AfterFunc(ctx, both)()
+	var wg sync.WaitGroup
+	for _, way := range [][2]net.Conn{{conn, out}, {out, conn}} {
+		wg.Go(func() {
+			_, _ = io.Copy(way[0], way[1])
+			both()
+		})
+	}
+	wg.Wait()
+}
+
+// maintenance has a page in the CA's place that says to come back later. Only
+// the question when to renew is answered (RFC 9773 §4.2), which would otherwise
+// be tried for seconds each time.
+func (r *rig) maintenance(t testing.TB) (stop func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	s := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if strings.Contains(q.URL.Path, "/renewalInfo/") {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"suggestedWindow":{"start":"2199-01-01T00:00:00Z","end":"2199-01-02T00:00:00Z"}}`)
+			return
+		}
+		http.Error(w, "back soon", http.StatusServiceUnavailable)
+	})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{r.pair}}))
+	}()
+	at := l.Addr().String()
+	r.inner.Store(&at)
+	stop = sync.OnceFunc(func() {
+		_ = s.Close()
+		<-done
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// freePorts are numbers that nobody has at the moment.
+func freePorts(t testing.TB, n int) []string {
+	t.Helper()
+	var out []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		check(t, err)
+		defer l.Close() // not before all are chosen
+		out = append(out, l.Addr().String())
+	}
+	return out
+}
+
+// ca starts the CA and waits until it answers. Its memory begins empty. Where
+// somebody else was faster at one of its ports, it gets others.
+func (r *rig) ca(t testing.TB) (stop func()) {
+	t.Helper()
+	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the CA said:\n%s", tail(r.output.String()))
 			t.Logf("the log:\n%s", tail(r.log.String()))
 		}
 	})
-	until(t, "the CA answers", func() bool {
-		resp, err := r.client.Get("https://" + r.api + "/dir")
-		if err != nil {
-			return false
+	for range 10 {
+		if stop = r.tryCA(t); stop != nil {
+			t.Cleanup(stop)
+			return stop
 		}
-		return resp.Body.Close() == nil
+	}
+	t.Fatal("the CA does not start")
+	return nil
+}
+
+// tryCA is one try to start the CA. It returns nil when the CA ends instead.
+func (r *rig) tryCA(t testing.TB) (stop func()) {
+	t.Helper()
+	ports := freePorts(t, 2)
+	r.config["listenAddress"], r.config["managementListenAddress"] = ports[0], ports[1]
+	data, err := json.Marshal(map[string]any{"pebble": r.config})
+	check(t, err)
+	file := filepath.Join(t.TempDir(), "config.json")
+	check(t, os.WriteFile(file, data, 0o600))
+	cmd := exec.Command(r.program, "-config", file, "-dnsserver", r.dns.addr)
+	cmd.Env, cmd.Stdout, cmd.Stderr = r.env, r.output, r.output
+	check(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	stop = sync.OnceFunc(func() {
+		r.inner.Store(nil)
+		_ = cmd.Process.Kill()
+		<-ended
 	})
+	r.inner.Store(&ports[0])
+	r.manage = ports[1]
+	gone := false
+	until(t, "the CA answers", func() bool {
+		select {
+		case <-ended:
+			gone = true
+			return true
+		default:
+		}
+		for _, at := range []string{r.api + "/dir", r.manage + "/roots/0"} {
+			resp, err := r.client.Get("https://" + at)
+			if err != nil || resp.Body.Close() != nil {
+				return false
+			}
+		}
+		return true
+	})
+	if gone {
+		stop()
+		return nil
+	}
 	return stop
 }
 

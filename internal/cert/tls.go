@@ -94,6 +94,14 @@ func (m *Manager) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 	return p.served.Load(), nil
 }
 
+// Covers reports whether what a handshake for the server name sni gets is good
+// for host, too, which is in normal form: a client may ask for both on one
+// connection (RFC 9113 §9.1.1). For a name that gets nothing it is false.
+func (m *Manager) Covers(sni, host string) bool {
+	p := m.lookup(sni).pair
+	return p != nil && p.leaf.VerifyHostname(host) == nil
+}
+
 // tickets are the keys of session tickets, newest first. They are never
 // written down: a restart costs clients one whole handshake.
 type tickets struct {

@@ -9,22 +9,15 @@ import (
 )
 
 func newAccess(f *factory) *cobra.Command {
-	o := &accessOptions{}
+	list := func(cmd *cobra.Command, _ []string) error { return runAccess(cmd, f) }
 	cmd := &cobra.Command{
 		Use:   "access",
-		Short: "Show the app's requests; add and remove who may do what on it",
-		Long: `Without a command, shows the access log: the latest requests, one a line, in
-the order in which they ended, with -f also those to come. The format combined
-is that of other web servers; times are UTC.
-
-With a command, changes who has which role on the app.`,
-		Example: `  landward access -f
-  landward access --since 1h --status 5xx
-  landward access -n 0 --format json | jq .ms`,
+		Short: "Who may do what on the app: list, add, remove",
+		Long: `Without a command, lists who has which role on the app. Administrators may do
+all on every app and are listed only where they have a role, too.`,
 		Args: none,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runAccess(cmd, f, o) },
+		RunE: list,
 	}
-	o.flags(cmd)
 	add := &cobra.Command{
 		Use:     "add USER ROLE",
 		Aliases: []string{"set"},
@@ -64,6 +57,28 @@ and read logs) and owner (everything on the app).`,
 			return f.done(map[string]any{"app": app, "user": args[0]}, "%s has no role on %s any more.", args[0], app)
 		},
 	}
-	cmd.AddCommand(add, remove)
+	cmd.AddCommand(
+		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List who has which role on the app", Args: none, RunE: list},
+		add, remove,
+	)
 	return cmd
+}
+
+func runAccess(cmd *cobra.Command, f *factory) error {
+	c, app, err := f.connect(cmd.Context())
+	if err != nil {
+		return err
+	}
+	members, err := c.Members(cmd.Context(), app)
+	if err != nil {
+		return err
+	}
+	none := "Only administrators may do anything on " + app + ". Give somebody a role: landward access add USER deployer -a " + app
+	return showList(f, members, none, func() *table {
+		t := newTable("USER", "ROLE")
+		for _, m := range members {
+			t.add(m.User, m.Role)
+		}
+		return t
+	})
 }

@@ -22,7 +22,7 @@ const (
 
 var statusWanted = regexp.MustCompile(`^[1-5]([0-9][0-9]|xx)$`)
 
-type accessOptions struct {
+type accessLogOptions struct {
 	follow bool
 	num    int
 	since  string
@@ -30,7 +30,7 @@ type accessOptions struct {
 	format string
 }
 
-func (o *accessOptions) flags(cmd *cobra.Command) {
+func (o *accessLogOptions) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVarP(&o.follow, "follow", "f", false, "wait for more requests")
 	flags.IntVarP(&o.num, "num", "n", 100, "how many lines to begin with; 0 for all that are kept")
@@ -39,7 +39,7 @@ func (o *accessOptions) flags(cmd *cobra.Command) {
 	flags.StringVar(&o.format, "format", formatCombined, "combined or json; --json is the same as json")
 }
 
-func (o *accessOptions) query(now time.Time) (client.AccessQuery, error) {
+func (o *accessLogOptions) query(now time.Time) (client.AccessQuery, error) {
 	q := client.AccessQuery{Follow: o.follow, Tail: o.num, Status: strings.ToLower(o.status)}
 	switch {
 	case o.num < 0:
@@ -57,7 +57,26 @@ func (o *accessOptions) query(now time.Time) (client.AccessQuery, error) {
 	return q, err
 }
 
-func runAccess(cmd *cobra.Command, f *factory, o *accessOptions) error {
+func newAccessLog(f *factory) *cobra.Command {
+	o := &accessLogOptions{}
+	cmd := &cobra.Command{
+		Use:     "access-log",
+		Aliases: []string{"requests"},
+		Short:   "Show the requests that came for the app",
+		Long: `Shows the latest requests, one a line, in the order in which they ended, with
+-f also those to come. The format combined is that of other web servers; times
+are UTC.`,
+		Example: `  landward access-log -f
+  landward access-log --since 1h --status 5xx
+  landward access-log -n 0 --format json | jq .ms`,
+		Args: none,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runAccessLog(cmd, f, o) },
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func runAccessLog(cmd *cobra.Command, f *factory, o *accessLogOptions) error {
 	q, err := o.query(f.Now())
 	if err != nil {
 		return err

@@ -83,6 +83,12 @@ func runAppsInfo(cmd *cobra.Command, f *factory) error {
 		f.printf("%s\n", a.Name)
 		f.printf("  State:      %s\n", standing(a))
 		f.printf("  Release:    %s\n", vN(a.Release))
+		if a.Canary != nil {
+			f.printf("  Beside it:  %s\n", canaryLine(*a.Canary))
+		}
+		if a.Warm != 0 {
+			f.printf("  Beside it:  %s, kept running for a quick way back, ends %s\n", vN(a.Warm), until(f.Now(), a.WarmUntil))
+		}
 		for _, u := range a.URLs {
 			f.printf("  URL:        %s\n", u)
 		}

@@ -84,6 +84,21 @@ func (f *factory) completeReleases(cmd *cobra.Command, _ []string, _ string) ([]
 	})
 }
 
+func (f *factory) completeDeploys(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return f.complete(cmd, func(ctx context.Context, c *client.Client) ([]string, error) {
+		app, err := f.appName(ctx)
+		if err != nil {
+			return nil, err
+		}
+		deployments, err := c.Deployments(ctx, app, 20)
+		var numbers []string
+		for _, d := range deployments {
+			numbers = append(numbers, fmt.Sprintf("%d\t%s", d.Number, clean(d.State+" "+describe(d.Source))))
+		}
+		return numbers, err
+	})
+}
+
 func (f *factory) completeVars(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	return f.complete(cmd, func(ctx context.Context, c *client.Client) ([]string, error) {
 		app, err := f.appName(ctx)

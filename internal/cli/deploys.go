@@ -17,7 +17,7 @@ func newDeploys(f *factory) *cobra.Command {
 	list := func(cmd *cobra.Command, _ []string) error { return runDeploys(cmd, f, o) }
 	cmd := &cobra.Command{
 		Use:   "deploys",
-		Short: "List an app's deployments, show their output, cancel one",
+		Short: "List deployments, show their output, promote or cancel one",
 		Long:  "Without a command, lists the deployments, newest first.",
 		Args:  none,
 		RunE:  list,
@@ -25,7 +25,7 @@ func newDeploys(f *factory) *cobra.Command {
 	cmd.Flags().IntVarP(&o.limit, "num", "n", 20, "how many")
 	listCmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the deployments, newest first", Args: none, RunE: list}
 	listCmd.Flags().AddFlag(cmd.Flags().Lookup("num"))
-	cmd.AddCommand(listCmd, newDeploysInfo(f), newDeploysOutput(f), newDeploysCancel(f))
+	cmd.AddCommand(listCmd, newDeploysInfo(f), newDeploysOutput(f), newDeploysPromote(f), newDeploysCancel(f))
 	return cmd
 }
 
@@ -42,6 +42,9 @@ func runDeploys(cmd *cobra.Command, f *factory, o *deploysOptions) error {
 		t := newTable("NUMBER", "STATE", "RELEASE", "WHEN", "BY", "SOURCE")
 		for _, d := range list {
 			t.add(strconv.Itoa(d.Number), d.State, vN(d.Release), ago(f.Now(), d.CreatedAt), d.Actor.Name, describe(d.Source))
+			if d.Canary != nil {
+				t.below(canaryLine(*d.Canary))
+			}
 		}
 		return t
 	})
@@ -75,6 +78,7 @@ func newDeploysInfo(f *factory) *cobra.Command {
 			}
 			return f.show(d, func() { f.printDeployment(d) })
 		},
+		ValidArgsFunction: f.completeDeploys,
 	}
 }
 
@@ -82,6 +86,10 @@ func (f *factory) printDeployment(d client.Deployment) {
 	f.printf("Deployment %d of %s\n", d.Number, d.App)
 	f.printf("  State:    %s\n", d.State)
 	f.printf("  Release:  %s\n", vN(d.Release))
+	if d.Canary != nil {
+		f.printf("  Canary:   %s\n", canaryLine(*d.Canary))
+		f.printf("  Step:     %d of %d, ends %s\n", d.Canary.Step, d.Canary.Steps, until(f.Now(), d.Canary.NextAt))
+	}
 	f.printf("  Source:   %s\n", describe(d.Source))
 	f.printf("  By:       %s\n", d.Actor.Name)
 	f.printf("  Began:    %s\n", ago(f.Now(), d.CreatedAt))
@@ -143,7 +151,8 @@ func newDeploysOutput(f *factory) *cobra.Command {
 		Short: "Print what a deployment said, with -f until it ends",
 		Long: `Prints the output of one deployment, the latest where no number is given.
 With --follow it waits for the end and fails when the deployment does.`,
-		Args: between(0, 1, "at most a deployment's number"),
+		Args:              between(0, 1, "at most a deployment's number"),
+		ValidArgsFunction: f.completeDeploys,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, d, err := f.deployment(cmd, args)
 			if err != nil {
@@ -166,9 +175,14 @@ With --follow it waits for the end and fails when the deployment does.`,
 
 func newDeploysCancel(f *factory) *cobra.Command {
 	return &cobra.Command{
-		Use:   "cancel [NUMBER]",
-		Short: "Stop a deployment that has not ended; what serves keeps serving",
-		Args:  between(0, 1, "at most a deployment's number"),
+		Use:     "cancel [NUMBER]",
+		Aliases: []string{"abort"},
+		Short:   "Stop a deployment that has not ended; what serves keeps serving",
+		Long: `Stops a deployment, the latest where no number is given: its build is killed,
+its new containers go. A canary that runs ends with it, and the version that
+served has all requests again.`,
+		Args:              between(0, 1, "at most a deployment's number"),
+		ValidArgsFunction: f.completeDeploys,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, d, err := f.deployment(cmd, args)
 			if err != nil {
@@ -181,4 +195,54 @@ func newDeploysCancel(f *factory) *cobra.Command {
 			return f.show(d, func() { f.printf("Deployment %d of %s is %s.\n", d.Number, d.App, d.State) })
 		},
 	}
+}
+
+func newDeploysPromote(f *factory) *cobra.Command {
+	detach := false
+	cmd := &cobra.Command{
+		Use:   "promote [NUMBER]",
+		Short: "Have a canary take over now, without the rest of its steps",
+		Long: `Sends all requests to the version on trial, whatever its steps and its
+measurements say, and waits until it is live. Without a number, the canary that
+runs is meant. To end one instead, see landward deploys cancel.`,
+		Example: `  landward deploys promote
+  landward deploys promote 12 -a blog`,
+		Args:              between(0, 1, "at most a deployment's number"),
+		ValidArgsFunction: f.completeDeploys,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runDeploysPromote(cmd, f, args, detach)
+		},
+	}
+	detachFlag(cmd, &detach)
+	return cmd
+}
+
+func runDeploysPromote(cmd *cobra.Command, f *factory, args []string, detach bool) error {
+	ctx := cmd.Context()
+	number, err := deploymentNumber(args)
+	if err != nil {
+		return err
+	}
+	c, app, err := f.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if number == 0 {
+		a, err := c.App(ctx, app)
+		if err != nil {
+			return err
+		}
+		if a.Canary == nil {
+			return &problem{exit: exitNotFound, message: app + " has no canary that runs"}
+		}
+		number = a.Canary.Deployment
+	}
+	d, err := c.PromoteDeployment(ctx, app, number)
+	if err != nil {
+		return err
+	}
+	if detach {
+		return f.started(d)
+	}
+	return f.follow(ctx, c, d)
 }

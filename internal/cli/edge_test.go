@@ -239,7 +239,7 @@ func TestAccessLogOfAnApp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url, asked := asking(t, map[string]any{"GET /apps/b/access": "\n" + string(data) + "\n"})
+	url, asked := asking(t, map[string]any{"GET /apps/b/access-log": "\n" + string(data) + "\n"})
 	want := `192.0.2.1 - - [22/Aug/2026:10:00:01 +0000] "GET /a\"b HTTP/2.0" 200 512 "-" "curl/8.5\xc2\x9b31m"` + "\n"
 	for _, tt := range []struct{ args, asked, out string }{
 		{"", "tail=100", want},
@@ -248,13 +248,13 @@ func TestAccessLogOfAnApp(t *testing.T) {
 		{"--since 1h -n 5 --json", "since=2026-08-22T09%3A00%3A00Z&tail=5", `\u009b31m`},
 	} {
 		*asked = nil
-		w := newWorld(t, url, append([]string{"access", "-a", "b"}, strings.Fields(tt.args)...)...)
-		if code := w.run(t.Context()); code != 0 || !strings.Contains(w.out.String(), tt.out) || (*asked)[0] != "GET /apps/b/access "+tt.asked {
+		w := newWorld(t, url, append([]string{"access-log", "-a", "b"}, strings.Fields(tt.args)...)...)
+		if code := w.run(t.Context()); code != 0 || !strings.Contains(w.out.String(), tt.out) || (*asked)[0] != "GET /apps/b/access-log "+tt.asked {
 			t.Errorf("%q: exit code %d, said %q, asked %q", tt.args, code, w.out.String()+w.err.String(), *asked)
 		}
 	}
 	for _, args := range []string{"-n -1", "--status 6xx", "--status 20", "--format xml", "--since soon", "what"} {
-		w := newWorld(t, url, append([]string{"access", "-a", "b"}, strings.Fields(args)...)...)
+		w := newWorld(t, url, append([]string{"access-log", "-a", "b"}, strings.Fields(args)...)...)
 		if code := w.run(t.Context()); code != 2 {
 			t.Errorf("%q: exit code %d", args, code)
 		}

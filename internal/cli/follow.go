@@ -28,6 +28,11 @@ const retryFor = 60 * time.Second
 // follow prints a deployment's lines until it ends and answers with it. What
 // did not become live is an error, which its lines have explained.
 func (f *factory) follow(ctx context.Context, c *client.Client, d client.Deployment) error {
+	return f.followTo(ctx, c, d, func(end client.Deployment) any { return end })
+}
+
+// followTo is follow with another answer for programs.
+func (f *factory) followTo(ctx context.Context, c *client.Client, d client.Deployment, answer func(end client.Deployment) any) error {
 	w := &follower{f: f, client: c, app: d.App, number: d.Number}
 	end, err := w.watch(ctx)
 	if ctx.Err() != nil {
@@ -38,7 +43,7 @@ func (f *factory) follow(ctx context.Context, c *client.Client, d client.Deploym
 		return err
 	}
 	if f.json {
-		if err := writeJSON(f.Stdout, end, "  "); err != nil {
+		if err := writeJSON(f.Stdout, answer(end), "  "); err != nil {
 			return err
 		}
 	}

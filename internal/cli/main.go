@@ -70,7 +70,7 @@ New here? landward help getting-started`,
 	}
 	add(groupDeploy, newApps(f), newCreate(f), newDeploy(f), newDeploys(f), newGit(f), newPlan(f),
 		newReleases(f), newRollback(f), newSchema(f))
-	add(groupApp, newAccess(f), newCerts(f), newConfig(f), newCron(f), newDomains(f), newEvents(f), newExec(f),
+	add(groupApp, newAccess(f), newAccessLog(f), newCerts(f), newConfig(f), newCron(f), newDomains(f), newEvents(f), newExec(f),
 		newHealth(f), newLimits(f), newLogs(f), newMaintenance(f), newPause(f), newPs(f), newResume(f), newRun(f),
 		newScale(f))
 	add(groupPeople, newBootstrap(f), newKeys(f), newLogin(f), newLogout(f),

@@ -55,6 +55,7 @@ func runPs(cmd *cobra.Command, f *factory) error {
 		return err
 	}
 	f.noteTraffic(a)
+	f.noteStrategy(a)
 	return nil
 }
 

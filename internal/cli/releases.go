@@ -16,10 +16,11 @@ func newReleases(f *factory) *cobra.Command {
 	list := func(cmd *cobra.Command, _ []string) error { return runReleases(cmd, f, o) }
 	cmd := &cobra.Command{
 		Use:   "releases",
-		Short: "List an app's releases",
-		Long:  "Without a command, lists the releases, newest first. A star marks what serves.",
-		Args:  none,
-		RunE:  list,
+		Short: "List an app's releases, let one go that is kept running",
+		Long: `Without a command, lists the releases, newest first. A star marks what serves, a
+plus what is kept running beside it for a quick way back.`,
+		Args: none,
+		RunE: list,
 	}
 	cmd.Flags().IntVarP(&o.limit, "num", "n", 20, "how many")
 	listCmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the releases, newest first", Args: none, RunE: list}
@@ -35,7 +36,7 @@ func newReleases(f *factory) *cobra.Command {
 		},
 		ValidArgsFunction: f.completeReleases,
 	}
-	cmd.AddCommand(listCmd, info, newRollback(f))
+	cmd.AddCommand(listCmd, info, newReleasesRetire(f), newRollback(f))
 	return cmd
 }
 
@@ -52,8 +53,11 @@ func runReleases(cmd *cobra.Command, f *factory, o *releasesOptions) error {
 		t := newTable("", "RELEASE", "WHEN", "BY", "DESCRIPTION")
 		for _, r := range list {
 			mark := " "
-			if r.Current {
+			switch {
+			case r.Current:
 				mark = "*"
+			case !r.WarmUntil.IsZero():
+				mark = "+"
 			}
 			t.add(mark, vN(r.Version), ago(f.Now(), r.CreatedAt), r.Actor.Name, r.Description)
 		}
@@ -91,6 +95,9 @@ func (f *factory) printRelease(r client.Release) {
 	f.printf("%s: %s\n", vN(r.Version), r.Description)
 	f.printf("  Source:   %s\n", describe(r.Source))
 	f.printf("  By:       %s, %s\n", r.Actor.Name, ago(f.Now(), r.CreatedAt))
+	if !r.WarmUntil.IsZero() {
+		f.printf("  Warm:     kept running for a quick way back, ends %s\n", until(f.Now(), r.WarmUntil))
+	}
 	for _, s := range r.Services {
 		f.printf("  Image:    %s (%s)\n", s.Image.Ref, size(s.Image.Size))
 		for _, p := range s.Processes {

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,10 +16,14 @@ func standing(a client.App) string {
 	if a.State != client.AppDeployed {
 		words = append(words, a.State)
 	}
+	asleep := "asleep"
+	if a.Returned > 0 {
+		asleep += " (" + size(a.Returned) + " returned)"
+	}
 	for _, w := range []struct {
 		is   bool
 		word string
-	}{{a.Asleep, "asleep"}, {a.Paused, "paused"}, {a.Maintenance, "maintenance"}} {
+	}{{a.Asleep, asleep}, {a.Paused, "paused"}, {a.Maintenance, "maintenance"}} {
 		if w.is {
 			words = append(words, w.word)
 		}
@@ -30,11 +36,17 @@ func standing(a client.App) string {
 
 // noteTraffic says what keeps requests from an app's units.
 func (f *factory) noteTraffic(a client.App) {
-	if a.Asleep {
+	if a.Asleep && a.Returned > 0 {
+		f.note("%s is asleep and has returned %s of memory: the next request wakes it.", a.Name, size(a.Returned))
+	} else if a.Asleep {
 		f.note("%s is asleep: the next request wakes it.", a.Name)
 	}
 	if a.Paused {
-		f.note("%s is paused: requests wait. Go on with: landward resume -a %s", a.Name, a.Name)
+		limit := ""
+		if a.MaxPause > 0 {
+			limit = ", each for at most " + brief(time.Duration(a.MaxPause))
+		}
+		f.note("%s is paused: requests wait%s. Go on with: landward resume -a %s", a.Name, limit, a.Name)
 	}
 	if a.Maintenance {
 		f.note("%s is in maintenance: requests get a page. End it with: landward maintenance off -a %s", a.Name, a.Name)
@@ -110,11 +122,15 @@ func runMaintenanceChange(cmd *cobra.Command, f *factory, m client.Maintenance) 
 }
 
 func newPause(f *factory) *cobra.Command {
-	cmd := newPsSwitch(f, "pause", "Hold the app's requests until it is resumed", "Requests for %s wait.", (*client.Client).Pause)
-	cmd.Long = `Requests wait, each for as long as the server lets one wait, and then go on as
-if nothing had been. It is for work of seconds, like moving a database; for
-more, see landward maintenance.`
-	cmd.Example = "  landward pause && ./move-database; landward resume"
+	var limit time.Duration
+	call := func(c *client.Client, ctx context.Context, app string) error { return c.Pause(ctx, app, limit) }
+	cmd := newPsSwitch(f, "pause", "Hold the app's requests until it is resumed", "Requests for %s wait.", call)
+	cmd.Long = `Requests wait, each for a minute at most or as long as --max-pause says, and
+then go on as if nothing had been; one that waits longer gets 503. It is for
+work of seconds, like moving a database; for more, see landward maintenance.`
+	cmd.Example = `  landward pause && ./move-database; landward resume
+  landward pause --max-pause 2m`
+	cmd.Flags().DurationVar(&limit, "max-pause", 0, "hold one request for `TIME` at most, 1s to 10m (default 1m)")
 	return cmd
 }
 

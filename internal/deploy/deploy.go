@@ -207,8 +207,8 @@ func (d *Deployer) change(ctx context.Context, actor landward.Actor, app landwar
 		return landward.Deployment{}, err
 	}
 	d.Output(dep).Step("%s: release %s", why, rel.V())
+	d.Notify.Publish(app.ID) // who goes back is in a hurry; the audit's line comes after
 	d.event(ctx, app, actor, "release.create", why)
-	d.Notify.Publish(app.ID)
 	return dep, nil
 }
 

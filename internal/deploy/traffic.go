@@ -3,12 +3,21 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"landward/internal/landward"
+	"landward/internal/store"
 )
 
 // maxMessage bounds the words on a maintenance page, in bytes.
 const maxMessage = 500
+
+// Bounds of how long a request may be held by a pause.
+const (
+	minPause = time.Second
+	maxPause = 10 * time.Minute
+)
 
 // Maintenance shows a page in the app's stead, or stops to.
 func (d *Deployer) Maintenance(ctx context.Context, actor landward.Actor, appID int64, on bool, message string) (landward.Traffic, error) {
@@ -25,20 +34,30 @@ func (d *Deployer) Maintenance(ctx context.Context, actor landward.Actor, appID 
 	})
 }
 
-// Pause holds the app's requests, or lets them go on.
-func (d *Deployer) Pause(ctx context.Context, actor landward.Actor, appID int64, on bool) (landward.Traffic, error) {
-	what, kind := "requests are held", "traffic.pause"
-	if !on {
-		what, kind = "requests go on", "traffic.resume"
+// Pause holds the app's requests, each for at most limit; 0: as long as the
+// edge holds one.
+func (d *Deployer) Pause(ctx context.Context, actor landward.Actor, appID int64, limit time.Duration) (landward.Traffic, error) {
+	if limit != 0 && (limit < minPause || limit > maxPause) {
+		return landward.Traffic{}, landward.Invalid("max_pause", "a request cannot be held for %s", limit).
+			WithHint("give %s to %s", minPause, maxPause)
 	}
-	return d.traffic(ctx, actor, appID, kind, what, func(t landward.Traffic) landward.Traffic {
-		t.Paused = on
+	return d.traffic(ctx, actor, appID, "traffic.pause", "requests are held", func(t landward.Traffic) landward.Traffic {
+		t.Paused, t.MaxPause = true, limit
+		return t
+	})
+}
+
+// Resume lets the app's requests go on.
+func (d *Deployer) Resume(ctx context.Context, actor landward.Actor, appID int64) (landward.Traffic, error) {
+	return d.traffic(ctx, actor, appID, "traffic.resume", "requests go on", func(t landward.Traffic) landward.Traffic {
+		t.Paused, t.MaxPause = false, 0
 		return t
 	})
 }
 
 // Sleep stops the web processes of an app that nobody has asked anything for
-// its time, where its release says that it may sleep.
+// its time, where its release says that it may sleep and none of its cron jobs
+// runs. Who says that an app is idle says it again while that lasts.
 func (d *Deployer) Sleep(ctx context.Context, appID int64) error {
 	app, err := d.Store.App(ctx, appID)
 	if err != nil || app.Current == 0 || app.Stopped || app.Traffic.Asleep || app.Traffic.Paused {
@@ -46,6 +65,10 @@ func (d *Deployer) Sleep(ctx context.Context, appID int64) error {
 	}
 	rel, err := d.Store.Release(ctx, appID, app.Current)
 	if err != nil || rel.Routing.Idle.SleepAfter <= 0 {
+		return err
+	}
+	runs, err := d.Store.RunningCrons(ctx)
+	if err != nil || slices.ContainsFunc(runs, func(r store.CronRun) bool { return r.AppID == appID }) {
 		return err
 	}
 	_, err = d.traffic(ctx, landward.System, appID, "app.sleep", "asleep after "+rel.Routing.Idle.SleepAfter.String()+" without a request",
@@ -63,7 +86,7 @@ func (d *Deployer) Wake(ctx context.Context, appID int64) error {
 		return err
 	}
 	_, err = d.traffic(ctx, landward.System, appID, "app.wake", "woken by a request", func(t landward.Traffic) landward.Traffic {
-		t.Asleep = false
+		t.Asleep, t.Returned = false, 0
 		return t
 	})
 	return err

@@ -21,9 +21,9 @@ func BenchmarkHandle(b *testing.B) {
 		hosts = append(hosts, fmt.Sprintf("app%d.paas.local", i))
 	}
 	s.SetHosts(hosts)
-	var views []lwdns.View
+	var views []*lwdns.View
 	for i := range 200 {
-		views = append(views, lwdns.View{
+		views = append(views, &lwdns.View{
 			Networks: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 201, byte(i), 0}), 26)},
 			Names:    map[string][]netip.Addr{"db": addrs("10.201.0.5"), "db.internal": addrs("10.201.0.5")},
 		})

@@ -240,7 +240,7 @@ func TestOverload(t *testing.T) {
 func TestShutdownWhileWaiting(t *testing.T) {
 	u := newFake(t, silent)
 	o := forwarding(u)
-	o.Limits.UpstreamTimeout, o.Limits.ForwardTimeout = time.Hour, time.Hour
+	o.Limits.UpstreamTimeout, o.Limits.ForwardTimeout, o.Limits.Drain = time.Hour, time.Hour, 10*time.Millisecond
 	s := start(t, o)
 	var conns []net.Conn
 	for i, network := range []string{"udp", "tcp"} {

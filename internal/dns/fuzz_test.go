@@ -51,7 +51,7 @@ func FuzzPacket(f *testing.F) {
 		f.Fatal(err)
 	}
 	s.SetHosts([]string{"shop.paas.local", "*.stars.paas.local"})
-	s.SetViews([]lwdns.View{{Networks: prefixes(app), Names: map[string][]netip.Addr{"db.internal": addrs("10.0.0.1")}}})
+	s.SetViews([]*lwdns.View{{Networks: prefixes(app), Names: map[string][]netip.Addr{"db.internal": addrs("10.0.0.1")}}})
 	if _, err := s.Provider().AppendRecords(f.Context(), "paas.local", challenge("_acme-challenge", "text")); err != nil {
 		f.Fatal(err)
 	}

@@ -20,21 +20,21 @@ type client struct {
 	addr netip.Addr
 	udp  bool
 	view *view
-	// forward: may use us as a resolver. private: may see private addresses
-	// in answers of upstreams.
+	// forward: may use us as a resolver, as all who have a view. private: may
+	// see private addresses in answers of upstreams, which they may not.
 	forward, private bool
 }
 
 // known says whether somebody is on one of our own networks.
-func (c *client) known() bool { return c.forward || c.view != nil }
+func (c *client) known() bool { return c.forward }
 
 func (s *Server) client(addr netip.Addr, udp bool) client {
 	addr = addr.Unmap().WithZone("")
+	v := s.views.Load().find(addr)
 	return client{
-		addr: addr, udp: udp,
-		view:    s.views.Load().find(addr),
-		forward: contains(s.o.ForwardFor, addr),
-		private: contains(s.o.AllowPrivate, addr),
+		addr: addr, udp: udp, view: v,
+		forward: v != nil || contains(s.o.ForwardFor, addr),
+		private: v == nil && contains(s.o.AllowPrivate, addr),
 	}
 }
 
@@ -127,6 +127,11 @@ func (s *Server) local(c *client, r *reply) bool {
 		// NXDOMAIN of the root, without its SOA, which is not ours to give:
 		// nobody remembers it, so a service's name works once it is there.
 		r.code = dns.RcodeNameError
+		if c.view != nil {
+			// In an app's network such names are ours to give. Docker's resolver
+			// asks the host's own next, unless it hears so.
+			r.bits |= bitAA
+		}
 		return true
 	case r.q.qtype == dns.TypeANY && r.bits&bitRA != 0:
 		r.hinfo()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -16,7 +17,16 @@ import (
 	"landward/internal/landward"
 )
 
-// socket is one address that is listened on: the same port with UDP and TCP.
+// Socket is one address that is listened on: the same port with UDP and TCP.
+type Socket struct {
+	UDP *net.UDPConn
+	TCP *net.TCPListener
+}
+
+// Close closes both. Others that have the same sockets keep them.
+func (s Socket) Close() error { return errors.Join(s.UDP.Close(), s.TCP.Close()) }
+
+// socket is a Socket in use.
 type socket struct {
 	udp *net.UDPConn
 	tcp *net.TCPListener
@@ -28,28 +38,22 @@ type socket struct {
 // tries for a port that is free with both UDP and TCP.
 const portTries = 20
 
-// Listen opens addresses, each for UDP and TCP: "192.168.1.10:53", or ":53" for
-// all addresses of the machine. A name is no address. Where one cannot be
-// opened, none is.
-func (s *Server) Listen(addrs ...string) error {
-	for _, addr := range addrs {
-		if err := s.listen(addr); err != nil {
-			_ = s.Close()
-			return err
+// Open opens an address for a Server, this process's or another's: for UDP and
+// TCP "192.168.1.10:53", or ":53" for all addresses of the machine, IPv4's and
+// IPv6's, a Socket each. A name is no address.
+func Open(addr string) (list []Socket, err error) {
+	defer func() {
+		if err != nil {
+			for _, s := range list {
+				_ = s.Close()
+			}
+			list = nil
 		}
-	}
-	if err := s.checkSelf(); err != nil {
-		_ = s.Close()
-		return err
-	}
-	return nil
-}
-
-func (s *Server) listen(addr string) error {
+	}()
 	host, portText, err := net.SplitHostPort(addr)
 	port, portErr := strconv.ParseUint(portText, 10, 16)
 	if err != nil || portErr != nil {
-		return landward.Invalid("dns", "%q is not an address to listen on", addr).WithHint("such as :53 or 192.168.1.10:53")
+		return nil, landward.Invalid("dns", "%q is not an address to listen on", addr).WithHint("such as :53 or 192.168.1.10:53")
 	}
 	hosts := []string{host}
 	if host == "" {
@@ -58,52 +62,82 @@ func (s *Server) listen(addr string) error {
 	for i, h := range hosts {
 		ip, err := netip.ParseAddr(h)
 		if err != nil {
-			return landward.Invalid("dns", "%q is not an IP address to listen on", h).WithHint("such as :53 or 192.168.1.10:53")
+			return list, landward.Invalid("dns", "%q is not an IP address to listen on", h).WithHint("such as :53 or 192.168.1.10:53")
 		}
 		sock, err := open(netip.AddrPortFrom(ip, uint16(port)))
 		if err != nil {
 			if i > 0 && host == "" {
 				continue // a machine without IPv6
 			}
-			return landward.Errorf(landward.CodeUnavailable, "cannot listen for DNS on %s", addr).
+			return list, landward.Errorf(landward.CodeUnavailable, "cannot listen for DNS on %s", addr).
 				WithHint("another program may have the port (systemd-resolved has 127.0.0.53:53): name one address of this machine, or another port, with --dns").Wrap(err)
 		}
-		s.sockets = append(s.sockets, sock)
-		port = uint64(sock.addr().Port())
+		list = append(list, sock)
+		port = uint64(local(sock.UDP).Port())
 	}
-	return nil
+	return list, nil
 }
 
 // open opens both sockets of an address. Where any port will do, it finds one
 // that is free with both.
-func open(at netip.AddrPort) (*socket, error) {
-	sock := &socket{all: at.Addr().IsUnspecified(), six: at.Addr().Is6() && !at.Addr().Is4In6()}
+func open(at netip.AddrPort) (sock Socket, err error) {
 	udp, tcp := "udp4", "tcp4"
-	if sock.six {
+	if at.Addr().Is6() && !at.Addr().Is4In6() {
 		udp, tcp = "udp6", "tcp6"
 	}
-	var err error
 	for range portTries {
-		if sock.udp, err = net.ListenUDP(udp, net.UDPAddrFromAddrPort(at)); err != nil {
-			return nil, fmt.Errorf("listen: %w", err)
+		if sock.UDP, err = net.ListenUDP(udp, net.UDPAddrFromAddrPort(at)); err != nil {
+			return sock, fmt.Errorf("listen: %w", err)
 		}
-		both := netip.AddrPortFrom(at.Addr(), sock.addr().Port())
-		if sock.tcp, err = net.ListenTCP(tcp, net.TCPAddrFromAddrPort(both)); err == nil {
-			break
+		both := netip.AddrPortFrom(at.Addr(), local(sock.UDP).Port())
+		if sock.TCP, err = net.ListenTCP(tcp, net.TCPAddrFromAddrPort(both)); err == nil {
+			return sock, nil
 		}
-		_ = sock.udp.Close()
+		_ = sock.UDP.Close()
 		if at.Port() != 0 {
 			break
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+	return sock, fmt.Errorf("listen: %w", err)
+}
+
+// Listen opens addresses, as Open does. Where one cannot be opened, none is.
+func (s *Server) Listen(addrs ...string) error {
+	var all []Socket
+	for _, addr := range addrs {
+		list, err := Open(addr)
+		if err != nil {
+			for _, sock := range all {
+				_ = sock.Close()
+			}
+			return err
+		}
+		all = append(all, list...)
 	}
-	if err := sock.control(); err != nil {
-		sock.close()
-		return nil, fmt.Errorf("ask for packets' destinations: %w", err)
+	return s.Use(all...)
+}
+
+// Use takes sockets that are open already, in place of Listen. Several
+// processes may answer from the same ones. They are the server's from then on;
+// with an error they are closed.
+func (s *Server) Use(list ...Socket) error {
+	for _, l := range list {
+		at := local(l.UDP)
+		s.sockets = append(s.sockets, &socket{
+			udp: l.UDP, tcp: l.TCP, all: at.Addr().IsUnspecified(), six: at.Addr().Is6(),
+		})
 	}
-	return sock, nil
+	for _, sock := range s.sockets {
+		if err := sock.control(); err != nil {
+			_ = s.Close()
+			return fmt.Errorf("ask for packets' destinations: %w", err)
+		}
+	}
+	if err := s.checkSelf(); err != nil {
+		_ = s.Close()
+		return err
+	}
+	return nil
 }
 
 // control asks for the address that each packet came to, where there can be
@@ -119,8 +153,10 @@ func (k *socket) control() error {
 	}
 }
 
-func (k *socket) addr() netip.AddrPort {
-	a, _ := k.udp.LocalAddr().(*net.UDPAddr)
+func (k *socket) addr() netip.AddrPort { return local(k.udp) }
+
+func local(c *net.UDPConn) netip.AddrPort {
+	a, _ := c.LocalAddr().(*net.UDPAddr)
 	at := a.AddrPort()
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
@@ -179,31 +215,44 @@ func (s *Server) Close() error {
 // readers is how many goroutines read one UDP socket.
 const readers = 2
 
-// Run answers until ctx ends. It returns when every goroutine is done, which
-// takes no longer than closing sockets does: those who wait for an upstream get
-// no answer and ask again, as DNS clients do.
+// Run answers until ctx ends, and then what has been asked by then, for as long
+// as Limits.Drain at most. It returns when every goroutine is done.
 func (s *Server) Run(ctx context.Context) error {
 	if len(s.sockets) == 0 {
 		return errors.New("DNS server runs before it listens")
 	}
-	work, stop := context.WithCancel(ctx)
+	var stop, drain context.CancelFunc
+	s.work, stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	s.work = work
-	context.AfterFunc(work, func() {
-		for _, k := range s.sockets {
-			k.close()
-		}
-	})
+	s.reading, drain = context.WithCancel(s.work)
+	defer drain()
+	var faces sync.WaitGroup
 	for _, k := range s.sockets {
 		for range readers {
-			s.wg.Go(func() { s.readUDP(k) })
+			faces.Go(func() { s.readUDP(k) })
 		}
-		s.wg.Go(func() { s.accept(k.tcp) })
+		faces.Go(func() { s.accept(k.tcp) })
 	}
 	<-ctx.Done()
+	// The readers stop, the sockets stay open: answers leave by them. What has
+	// come in and is not read yet is for whoever else reads them.
+	drain()
+	for _, k := range s.sockets {
+		_ = k.udp.SetReadDeadline(past)
+		_ = k.tcp.SetDeadline(past)
+	}
+	faces.Wait()
+	limit := time.AfterFunc(s.o.Limits.Drain, stop)
+	defer limit.Stop()
 	s.wg.Wait()
+	for _, k := range s.sockets {
+		k.close()
+	}
 	return nil
 }
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
 
 // pause waits after an error that is not of one client's making, so that it
 // cannot come back at full speed. It returns false when the server stops.
@@ -211,7 +260,7 @@ func (s *Server) pause() bool {
 	t := time.NewTimer(20 * time.Millisecond)
 	defer t.Stop()
 	select {
-	case <-s.work.Done():
+	case <-s.reading.Done():
 		return false
 	case <-t.C:
 		return true

@@ -74,6 +74,9 @@ type Limits struct {
 	UpstreamTimeout time.Duration // [1 s]
 	ForwardTimeout  time.Duration // [5 s]
 
+	// Drain is how long a server that ends still answers what it has been asked [5 s].
+	Drain time.Duration
+
 	Conns          int           // TCP connections at once [256]
 	ConnsPerClient int           // of them, from one address [16]
 	ConnTimeout    time.Duration // to send a question, to take an answer, and between questions [5 s]
@@ -118,6 +121,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.StaleAfter, 1800*time.Millisecond)
 	setDefault(&l.Forwards, 512)
 	setDefault(&l.ForwardsPerClient, 128)
+	setDefault(&l.Drain, 5*time.Second)
 	setDefault(&l.UpstreamTimeout, time.Second)
 	setDefault(&l.ForwardTimeout, 5*time.Second)
 	setDefault(&l.Conns, 256)
@@ -139,12 +143,12 @@ func setDefault[T int | time.Duration](v *T, d T) {
 
 func (o Options) check() error {
 	if len(o.Addresses) == 0 {
-		return landward.Invalid("dns-address", "the DNS server needs an address of the edge to answer with").
-			WithHint("name the address that browsers reach this machine at: --dns-address 192.168.1.10")
+		return landward.Invalid("dns-addresses", "the DNS server needs an address of the edge to answer with").
+			WithHint("name the address that browsers reach this machine at: --dns-addresses 192.168.1.10")
 	}
 	for _, a := range o.Addresses {
 		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
-			return landward.Invalid("dns-address", "%s is not an address that others can reach", a)
+			return landward.Invalid("dns-addresses", "%s is not an address that others can reach", a)
 		}
 	}
 	if o.TTL < time.Second || o.NegativeTTL < time.Second {

@@ -40,6 +40,7 @@ type Server struct {
 
 	sockets []*socket
 	work    context.Context // of everything that waits; set by Run
+	reading context.Context // ends before work: no more questions are read
 	wg      sync.WaitGroup
 	count   counters
 }
@@ -75,7 +76,7 @@ func New(o Options) (*Server, error) {
 	s.o.ForwardFor = masked(o.ForwardFor)
 	s.o.AllowPrivate = masked(o.AllowPrivate)
 	s.zone.Store(base.with(nil, nil))
-	s.views.Store(newViews(nil, s.private))
+	s.views.Store(newViews(nil, &views{}, s.private))
 	return s, nil
 }
 
@@ -106,8 +107,10 @@ func (s *Server) SetHosts(hosts []string) {
 
 // SetViews says what which networks see, in place of what was said before. Of
 // two views with the same network the last one counts.
-func (s *Server) SetViews(list []View) {
-	s.views.Store(newViews(list, s.private))
+func (s *Server) SetViews(list []*View) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.views.Store(newViews(list, s.views.Load(), s.private))
 }
 
 // liveTexts returns a copy of the challenges that are not forgotten. The caller

@@ -27,7 +27,7 @@ func (s *Server) accept(l *net.TCPListener) {
 	for {
 		conn, err := l.AcceptTCP()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || !s.pause() {
+			if errors.Is(err, net.ErrClosed) || s.reading.Err() != nil || !s.pause() {
 				return
 			}
 			continue
@@ -55,11 +55,17 @@ func remote(conn *net.TCPConn) netip.Addr {
 	return a.AddrPort().Addr().Unmap()
 }
 
+// lastQuestion is how long a client has for another question once the server
+// ends: one may be on its way.
+const lastQuestion = 300 * time.Millisecond
+
 // serve answers the questions of one connection until it is quiet for too long,
 // sends what is no question, or is as old as it may get.
 func (s *Server) serve(conn *net.TCPConn, addr netip.Addr) {
 	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(s.work, func() { _ = conn.Close() })()
+	hurry := func() { _ = conn.SetReadDeadline(time.Now().Add(lastQuestion)) }
+	defer context.AfterFunc(s.reading, hurry)()
 
 	t := &tcpConn{s: s, conn: conn}
 	defer t.pending.Wait() // before it is closed
@@ -74,6 +80,9 @@ func (s *Server) serve(conn *net.TCPConn, addr netip.Addr) {
 		}
 		if conn.SetReadDeadline(until) != nil {
 			return
+		}
+		if s.reading.Err() != nil {
+			hurry()
 		}
 		packet, err := readMessage(conn, in)
 		if err != nil {

@@ -38,7 +38,7 @@ func (s *Server) readUDP(k *socket) {
 	for {
 		n, controls, _, from, err := k.udp.ReadMsgUDPAddrPort(in, control[:])
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || !s.pause() {
+			if errors.Is(err, net.ErrClosed) || s.reading.Err() != nil || !s.pause() {
 				return
 			}
 			continue

@@ -8,7 +8,8 @@ import (
 )
 
 // View is what some networks see and others do not: the services of an app,
-// from the app's own network.
+// from the app's own network. It does not change once SetViews has had it: the
+// same pointer is the same view.
 type View struct {
 	Networks []netip.Prefix
 	// Names are whole names, with one label or more, and their addresses:
@@ -23,6 +24,7 @@ const viewTTL = 5
 // views finds a client's view: the one with the most specific network. It does
 // not change once made.
 type views struct {
+	made     map[*View]*view
 	lengths  []int // of prefixes that occur, longest first; IPv4 counts from 96
 	networks map[netip.Prefix]*view
 }
@@ -69,18 +71,16 @@ func (a *addresses) answer(r *reply, ttl uint32) bool {
 	return true
 }
 
-func newViews(list []View, private *special) *views {
-	vs := &views{networks: make(map[netip.Prefix]*view)}
+// newViews makes views, but for those that were there before: with many apps
+// only one is another at a time.
+func newViews(list []*View, before *views, private *special) *views {
+	vs := &views{made: make(map[*View]*view, len(list)), networks: make(map[netip.Prefix]*view, len(list))}
 	for _, from := range list {
-		v := &view{names: make(map[string]*addresses)}
-		for name, addrs := range from.Names {
-			w, ok := wireName(name)
-			if !ok || name[0] == '*' {
-				continue
-			}
-			v.names[w] = newAddresses(addrs)
+		v := before.made[from]
+		if v == nil {
+			v = newView(from, private)
 		}
-		v.parents(private)
+		vs.made[from] = v
 		for _, p := range from.Networks {
 			if !p.IsValid() {
 				continue
@@ -97,6 +97,19 @@ func newViews(list []View, private *special) *views {
 	}
 	slices.SortFunc(vs.lengths, func(a, b int) int { return b - a })
 	return vs
+}
+
+func newView(from *View, private *special) *view {
+	v := &view{names: make(map[string]*addresses, len(from.Names))}
+	for name, addrs := range from.Names {
+		w, ok := wireName(name)
+		if !ok || name[0] == '*' {
+			continue
+		}
+		v.names[w] = newAddresses(addrs)
+	}
+	v.parents(private)
+	return v
 }
 
 // parents adds the empty names between a special zone and a name in it

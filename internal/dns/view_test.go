@@ -12,7 +12,7 @@ import (
 func TestViews(t *testing.T) {
 	s := start(t, options())
 	s.SetHosts([]string{"shop.paas.local"})
-	s.SetViews([]lwdns.View{
+	s.SetViews([]*lwdns.View{
 		{Networks: prefixes(app), Names: map[string][]netip.Addr{
 			"db":                addrs("10.0.1.5"),
 			"db.internal":       addrs("10.0.1.5", "fd00::5"),
@@ -60,10 +60,60 @@ func TestViews(t *testing.T) {
 	wantCode(t, ask(t, s, app, "db", dns.TypeA), dns.RcodeNameError)
 }
 
+// TestViewsMayAsk: who has a view may resolve, wherever its network is, and
+// sees nothing of the inside by that.
+func TestViewsMayAsk(t *testing.T) {
+	s := start(t, forwarding(newFake(t, always(t, "owner. 60 IN A 93.184.216.34", "owner. 60 IN A 10.0.0.1"))))
+	for _, from := range []string{stranger, lan} {
+		s.SetViews([]*lwdns.View{{Networks: prefixes(from), Names: map[string][]netip.Addr{"db": addrs("10.0.1.5")}}})
+		wantData(t, ask(t, s, from, "www.example.com", dns.TypeA), "A 93.184.216.34")
+		wantData(t, ask(t, s, from, "db", dns.TypeA), "A 10.0.1.5")
+	}
+	s.SetViews(nil)
+	wantCode(t, ask(t, s, stranger, "www.example.com", dns.TypeA), dns.RcodeRefused)
+	wantData(t, ask(t, s, lan, "www.example.com", dns.TypeA), "A 10.0.0.1", "A 93.184.216.34")
+}
+
+// TestViewsAnswerForBareNames: in a view, names without a dot are ours. An
+// answer that did not say so would send Docker's resolver to the next server.
+func TestViewsAnswerForBareNames(t *testing.T) {
+	s := start(t, options())
+	s.SetViews([]*lwdns.View{{Networks: prefixes(app), Names: map[string][]netip.Addr{"db": addrs("10.0.1.5"), "idle": nil}}})
+	for _, tt := range []struct {
+		from, name string
+		code       int
+		ours       bool
+	}{
+		{app, "db", dns.RcodeSuccess, true},
+		{app, "idle", dns.RcodeSuccess, true},
+		{app, "nothing", dns.RcodeNameError, true},
+		{app, "nothing.internal", dns.RcodeNameError, true},
+		{insider, "nothing", dns.RcodeNameError, false},
+	} {
+		r := ask(t, s, tt.from, tt.name, dns.TypeA)
+		wantCode(t, r, tt.code)
+		if r.Authoritative != tt.ours {
+			t.Errorf("%s asks for %s: authoritative %v", tt.from, tt.name, r.Authoritative)
+		}
+	}
+}
+
+// TestViewsThatStay: a view that was there before is the same, one in its place
+// is not.
+func TestViewsThatStay(t *testing.T) {
+	s := start(t, options())
+	stays := &lwdns.View{Networks: prefixes(app), Names: map[string][]netip.Addr{"db": addrs("10.0.1.5")}}
+	for _, addr := range []string{"10.0.2.5", "10.0.2.6"} {
+		s.SetViews([]*lwdns.View{stays, {Networks: prefixes(otherApp), Names: map[string][]netip.Addr{"db": addrs(addr)}}})
+		wantData(t, ask(t, s, app, "db", dns.TypeA), "A 10.0.1.5")
+		wantData(t, ask(t, s, otherApp, "db", dns.TypeA), "A "+addr)
+	}
+}
+
 // TestViewsTakeTurns: each replica comes first at times.
 func TestViewsTakeTurns(t *testing.T) {
 	s := start(t, options())
-	s.SetViews([]lwdns.View{{Networks: prefixes(app), Names: map[string][]netip.Addr{"web": addrs("10.0.0.1", "10.0.0.2")}}})
+	s.SetViews([]*lwdns.View{{Networks: prefixes(app), Names: map[string][]netip.Addr{"web": addrs("10.0.0.1", "10.0.0.2")}}})
 	first := map[string]bool{}
 	for id := range uint16(2) {
 		m := question("web", dns.TypeA)

@@ -41,13 +41,14 @@ type Engine interface {
 	// List returns this instance's containers, of one app or of all (appID 0).
 	List(ctx context.Context, appID int64) ([]Container, error)
 
-	// Inspect returns one container, with Listening filled in.
+	// Inspect returns one container, with Listening and Memory filled in.
 	// CodeNotFound where there is none.
 	Inspect(ctx context.Context, id string) (Container, error)
 
 	// Watch sends an Event each time something happens to one of this
 	// instance's containers, until ctx ends or the connection to the engine is lost;
-	// then the channel is closed. A slow reader loses events: an event only means "look again".
+	// then the channel is closed. It is closed, too, where the reader is so slow that
+	// an event would be lost: while it is open, nothing has happened that was not told.
 	Watch(ctx context.Context) (<-chan Event, error)
 
 	// Logs sends the unit's output, oldest first, to fn until it ends, or with
@@ -154,13 +155,17 @@ type Container struct {
 	OOMKilled  bool           `json:"oom_killed,omitempty"`
 	Restarts   int            `json:"restarts,omitempty"`
 	Restart    Restart        `json:"restart"`
-	Addr       netip.Addr     `json:"addr"` // chosen from the app's subnet; the same for the container's whole life
+	Addr       netip.Addr     `json:"addr"`             // chosen from the app's subnet; the same for the container's whole life
+	Network    netip.Prefix   `json:"network,omitzero"` // that subnet, which no other app has; zero where it is gone
 	CreatedAt  time.Time      `json:"created_at"`
 	StartedAt  time.Time      `json:"started_at,omitzero"`
 	FinishedAt time.Time      `json:"finished_at,omitzero"`
 	// Listening are the TCP sockets that the container listens on, where the
 	// host lets us see them. Only Inspect fills it in.
 	Listening []netip.AddrPort `json:"listening,omitempty"`
+	// Memory is what it uses now, in bytes, without what the kernel would give
+	// up at once; 0 where the host does not let us see. Only Inspect fills it in.
+	Memory int64 `json:"memory,omitempty"`
 }
 
 // ContainerState is what a container is doing.

@@ -51,6 +51,12 @@ type Traffic struct {
 	Message     string `json:"message,omitempty"`     // on that page
 	Paused      bool   `json:"paused,omitempty"`      // requests are held
 	Asleep      bool   `json:"asleep,omitempty"`      // its web processes are stopped until somebody asks
+	// MaxPause is how long a request is held while the app is paused; 0: the
+	// edge's default.
+	MaxPause time.Duration `json:"max_pause,omitempty"`
+	// Returned is how many bytes of memory the web processes had that were
+	// stopped when the app fell asleep; 0 where that is not known.
+	Returned int64 `json:"returned,omitempty"`
 }
 
 // HTTPSMode says what plain HTTP gets.
@@ -144,6 +150,7 @@ const (
 	ProtocolHTTP  Protocol = "http"  // HTTP/1.1
 	ProtocolHTTPS Protocol = "https" // HTTP/1.1 over TLS; the app's own certificate is not verified
 	ProtocolH2C   Protocol = "h2c"   // HTTP/2 without TLS: gRPC
+	ProtocolH2    Protocol = "h2"    // HTTP/2 over TLS: gRPC with TLS; likewise not verified
 )
 
 // ErrorPages are an app's own pages for errors.
@@ -182,6 +189,30 @@ type Strategy struct {
 	MaxP95    time.Duration `json:"max_p95,omitempty"`    // 0: not looked at
 	// Cookie sends requests that have it to the canary whatever the percentage.
 	Cookie string `json:"cookie,omitempty"`
+}
+
+// StepPromoted is the step of a deployment that says that its canary was
+// promoted: it takes over without the rest of its steps.
+const StepPromoted = "promoted"
+
+// CanaryStatus is how a canary stands.
+type CanaryStatus struct {
+	Deployment int // its number
+	Release    int // the version on trial
+	Beside     int // the version that has the other requests
+	Percent    int // of the requests without the cookie
+	Step       int // 1 for the first
+	Steps      int // that it goes through before it takes over
+	NextAt     time.Time
+	// What was counted since the canary began; nil while the edge cannot be asked.
+	Canary, Stable *Answers
+}
+
+// Answers are what became of some requests.
+type Answers struct {
+	Count  uint64
+	Errors uint64        // 5xx, and answers that were not whole
+	P95    time.Duration // at most this for 95 of 100
 }
 
 // StrategyKind names a strategy.

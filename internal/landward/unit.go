@@ -21,8 +21,11 @@ type Unit struct {
 	StartedAt time.Time
 }
 
-// UnitRunning is the State of a unit that runs.
-const UnitRunning = "running"
+// States of a unit that somebody asks for.
+const (
+	UnitCreated = "created" // made, and never started
+	UnitRunning = "running"
+)
 
 // Name is the unit's name within its app: "web.1".
 func (u Unit) Name() string { return fmt.Sprintf("%s.%d", u.Process, u.Index) }

@@ -131,9 +131,11 @@ func networkRules() []rule {
 		}},
 		{"Aliases", func(s *Spec, _ *Limits) string { return none("network aliases", s.Aliases) }},
 		{"Links", func(s *Spec, _ *Limits) string { return none("links", s.Links) }},
-		{"DNS", func(s *Spec, _ *Limits) string { return none("name servers of its own", s.DNS) }},
+		{"DNS", func(s *Spec, l *Limits) string { return unless(slices.Equal(s.DNS, l.DNS), "name servers of its own") }},
 		{"DNSSearch", func(s *Spec, _ *Limits) string { return none("search domains", s.DNSSearch) }},
-		{"DNSOptions", func(s *Spec, _ *Limits) string { return none("resolver options", s.DNSOptions) }},
+		{"DNSOptions", func(s *Spec, l *Limits) string {
+			return unless(len(s.DNSOptions) == 0 || len(l.DNS) > 0 && slices.Equal(s.DNSOptions, ResolverOptions()), "resolver options")
+		}},
 		{"ExtraHosts", func(s *Spec, _ *Limits) string { return none("extra hosts", s.ExtraHosts) }},
 		{"MacAddress", func(s *Spec, _ *Limits) string { return unless(s.MacAddress == "", "a hardware address") }},
 		{"Ports", func(s *Spec, _ *Limits) string {

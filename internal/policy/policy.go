@@ -67,7 +67,7 @@ type Spec struct {
 	Addr        netip.Addr // fixed address in that network
 	Aliases     []string
 	Links       []string
-	DNS         []string
+	DNS         []netip.Addr
 	DNSSearch   []string
 	DNSOptions  []string
 	ExtraHosts  []string
@@ -130,6 +130,9 @@ type Limits struct {
 	// Network is the app's own network and Subnet its addresses.
 	Network string
 	Subnet  netip.Prefix
+	// DNS are the name servers of the installation's containers; empty: the
+	// engine's own choice.
+	DNS []netip.Addr
 	// VolumePrefix starts the names of the app's volumes.
 	VolumePrefix string
 	// Max caps the limits of one container. A zero field only demands that
@@ -201,6 +204,12 @@ type Bounds struct {
 	// OpenFiles is for one process. The engine cannot set more than it has itself.
 	OpenFiles int64
 }
+
+// ResolverOptions are those of containers that ask the installation's name
+// servers: the usual ones of C libraries, in place of whatever the host has. Its
+// ndots would keep names without a dot from being asked for at all, and a
+// shorter timeout would end before a second name server is asked.
+func ResolverOptions() []string { return []string{"timeout:5", "attempts:2"} }
 
 // The restart rules.
 const (

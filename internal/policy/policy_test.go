@@ -148,6 +148,8 @@ func TestEscapes(t *testing.T) {
 		{"all ports published", "PublishAll", func(s *policy.Spec) { s.PublishAll = true }},
 		{"host gateway", "ExtraHosts", func(s *policy.Spec) { s.ExtraHosts = []string{"host.docker.internal:host-gateway"} }},
 		{"links", "Links", func(s *policy.Spec) { s.Links = []string{"db"} }},
+		{"name server", "DNS", func(s *policy.Spec) { s.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.66")} }},
+		{"resolver options", "DNSOptions", func(s *policy.Spec) { s.DNSOptions = policy.ResolverOptions() }},
 		{"sysctl", "Sysctls", func(s *policy.Spec) { s.Sysctls = map[string]string{"kernel.core_pattern": "|/x"} }},
 		{"runtime", "Runtime", func(s *policy.Spec) { s.Runtime = "evil" }},
 		{"group", "GroupAdd", func(s *policy.Spec) { s.GroupAdd = []string{"docker"} }},
@@ -194,6 +196,28 @@ func TestEscapes(t *testing.T) {
 				t.Errorf("got %v, want a refusal of %s", err, c.field)
 			}
 		})
+	}
+}
+
+// The name servers are the installation's, all of them and in its order.
+func TestNameServers(t *testing.T) {
+	one, two := netip.MustParseAddr("10.88.0.65"), netip.MustParseAddr("192.0.2.53")
+	given := limits
+	given.DNS = []netip.Addr{one, two}
+	s := sound()
+	s.DNS, s.DNSOptions = given.DNS, policy.ResolverOptions()
+	if err := policy.Check(s, given); err != nil {
+		t.Error(err)
+	}
+	for _, list := range [][]netip.Addr{nil, {one}, {two, one}, {one, two, netip.MustParseAddr("192.0.2.66")}} {
+		s.DNS = list
+		if e := landward.AsError(policy.Check(s, given)); e == nil || e.Field != "DNS" {
+			t.Errorf("%v: %v", list, e)
+		}
+	}
+	s.DNS, s.DNSOptions = given.DNS, []string{"ndots:9"}
+	if e := landward.AsError(policy.Check(s, given)); e == nil || e.Field != "DNSOptions" {
+		t.Errorf("options: %v", e)
 	}
 }
 

@@ -15,7 +15,9 @@ import (
 // deployment, so that a restart goes on at the step.
 type Trial struct {
 	Step  int       `json:"step"`
-	Since time.Time `json:"since"`
+	Since time.Time `json:"since"` // when the step began; zero before the first
+	// Promoted is set where somebody has asked to have no further steps.
+	Promoted bool `json:"-"`
 }
 
 // The operations of a canary.
@@ -25,6 +27,7 @@ type (
 		Candidate Candidate
 		Trial     Trial
 		Percent   int
+		Counts    *route.Trial // so far; nil where nothing was counted
 	}
 	// AbortCanary ends the candidate's deployment, because the edge measured
 	// that it does worse than it may.
@@ -78,7 +81,7 @@ func stepFor(s landward.Strategy) time.Duration {
 func (d Desired) canary(o Observed) (ops []Op, ok bool) {
 	steps := d.canarySteps()
 	c := d.Candidate
-	if len(steps) == 0 {
+	if len(steps) == 0 || c.Trial != nil && c.Trial.Promoted {
 		return nil, false
 	}
 	if c.Trial == nil {
@@ -94,7 +97,7 @@ func (d Desired) canary(o Observed) (ops []Op, ok bool) {
 	if next >= len(steps) {
 		return nil, false
 	}
-	return []Op{StepCanary{Candidate: *c, Trial: Trial{Step: next, Since: o.Now}, Percent: steps[next]}}, true
+	return []Op{StepCanary{Candidate: *c, Trial: Trial{Step: next, Since: o.Now}, Percent: steps[next], Counts: o.Canary}}, true
 }
 
 // judge says what is wrong with a canary, "" while nothing is.
@@ -123,11 +126,14 @@ func judge(s landward.Strategy, got *route.Trial) (why, hint string) {
 	return "", ""
 }
 
+// runs reports whether one of so many steps is under way.
+func (t *Trial) runs(steps int) bool { return t != nil && !t.Since.IsZero() && t.Step < steps }
+
 // withCanary sends a part of the share's requests to the candidate, while its
 // canary runs.
 func (d Desired) withCanary(s Share, o Observed, def Defaults) Share {
 	steps := d.canarySteps()
-	if len(steps) == 0 || d.Candidate.Trial == nil || d.Candidate.Trial.Step >= len(steps) {
+	if len(steps) == 0 || !d.Candidate.Trial.runs(len(steps)) {
 		return s
 	}
 	rel := d.Candidate.Release
@@ -164,9 +170,21 @@ func (w *worker) stepCanary(ctx context.Context, op StepCanary) error {
 	if err := w.r.Store.FinishStep(ctx, op.Candidate.Deployment.ID, canaryStep, op.Trial); err != nil {
 		return err
 	}
-	w.out(op.Candidate.Deployment).Step("Canary %s: %d%% of the requests for %s", op.Candidate.Release.V(), op.Percent,
+	out := w.out(op.Candidate.Deployment)
+	if op.Counts != nil {
+		out.Info("%s so far: %s; the version beside it: %s", op.Candidate.Release.V(), told(op.Counts.Canary), told(op.Counts.Stable))
+	}
+	out.Step("Canary %s: %d%% of the requests for %s", op.Candidate.Release.V(), op.Percent,
 		stepFor(op.Candidate.Release.Routing.Strategy))
 	return nil
+}
+
+// told says counts in a line.
+func told(c route.Counts) string {
+	if c.Answers == 0 {
+		return "no answers"
+	}
+	return fmt.Sprintf("%d answers, %.1f%% errors, p95 %s", c.Answers, 100*float64(c.Errors)/float64(c.Answers), c.P95)
 }
 
 func (w *worker) abortCanary(ctx context.Context, op AbortCanary) error {
@@ -176,11 +194,47 @@ func (w *worker) abortCanary(ctx context.Context, op AbortCanary) error {
 // trialOf reads how far a deployment's canary has come, nil where it has none.
 func (r *Reconciler) trialOf(ctx context.Context, deploymentID int64) (*Trial, error) {
 	var t Trial
-	done, err := r.Store.Step(ctx, deploymentID, canaryStep, &t)
-	if err != nil || !done {
+	begun, err := r.Store.Step(ctx, deploymentID, canaryStep, &t)
+	if err != nil {
+		return nil, err
+	}
+	t.Promoted, err = r.Store.Step(ctx, deploymentID, landward.StepPromoted, nil)
+	if err != nil || !begun && !t.Promoted {
 		return nil, err
 	}
 	return &t, nil
+}
+
+// Canary says how the app's canary stands, nil where it has none.
+func (r *Reconciler) Canary(ctx context.Context, appID int64) (*landward.CanaryStatus, error) {
+	c, err := r.candidate(ctx, appID)
+	if err != nil || c == nil || c.Trial == nil {
+		return nil, err
+	}
+	d, err := r.desired(ctx, appID)
+	if err != nil {
+		return nil, err
+	}
+	steps := d.canarySteps()
+	if len(steps) == 0 || !d.Candidate.Trial.runs(len(steps)) {
+		return nil, nil
+	}
+	t := d.Candidate.Trial
+	out := &landward.CanaryStatus{
+		Deployment: d.Candidate.Deployment.Number, Release: d.Candidate.Release.Version, Beside: d.Current.Version,
+		Percent: steps[t.Step], Step: t.Step + 1, Steps: len(steps),
+		NextAt: t.Since.Add(stepFor(d.Candidate.Release.Routing.Strategy)),
+	}
+	counts, err := r.Edge.Trial(ctx, appID)
+	if err != nil || counts == nil {
+		r.Log.Debug("canary not measured", "app_id", appID, "error", err)
+		return out, nil
+	}
+	answers := func(c route.Counts) *landward.Answers {
+		return &landward.Answers{Count: c.Answers, Errors: c.Errors, P95: c.P95}
+	}
+	out.Canary, out.Stable = answers(counts.Canary), answers(counts.Stable)
+	return out, nil
 }
 
 // measured is what the edge has counted while the app's canary runs.

@@ -119,15 +119,16 @@ func Plan(d Desired, o Observed, def Defaults) []Op {
 	if d.Current != nil && !d.App.Stopped {
 		ops = append(ops, d.upkeep(o, def, keep)...)
 	}
-	now := d.withCanary(shareOf(d, d.Current, o, def).waking(o.Share), o, def)
+	now := shareOf(d, d.Current, o, def).waking(o.Share)
 	if !now.same(o.Share) {
 		ops = append(ops, SetRoute{now})
 	}
 	if d.Previous != nil {
-		if o.Now.Before(d.App.WarmUntil) {
-			d.keepWarm(def, keep)
-		} else {
+		switch {
+		case !o.Now.Before(d.App.WarmUntil):
 			ops = append(ops, EndWarm{})
+		case !d.App.Traffic.Asleep: // what nobody asks for sleeps as a whole
+			d.keepWarm(def, keep)
 		}
 	}
 	if d.Candidate != nil {
@@ -155,11 +156,20 @@ func Plan(d Desired, o Observed, def Defaults) []Op {
 func (d Desired) upkeep(o Observed, def Defaults, keep map[string]bool) []Op {
 	var start, adopt []engine.Unit
 	for _, u := range Units(d.App, *d.Current, def) {
+		c, ok := o.container(u.ID)
 		if d.App.Traffic.Asleep && d.Current.Routing.Serves(u.Process) {
+			// One that runs goes. Once it has, it is made anew and held: to wake
+			// it is then only to start it.
+			switch {
+			case ok && c.State == engine.Created:
+				keep[u.ID] = true
+			case !ok && !o.Retiring[u.ID]:
+				keep[u.ID], u.Hold = true, true
+				start = append(start, u)
+			}
 			continue
 		}
 		keep[u.ID] = true
-		c, ok := o.container(u.ID)
 		switch {
 		case !ok || c.State == engine.Created || c.State == engine.Exited:
 			start = append(start, u)
@@ -175,6 +185,18 @@ func (d Desired) upkeep(o Observed, def Defaults, keep map[string]bool) []Op {
 		ops = append(ops, Adopt{Units: adopt})
 	}
 	return ops
+}
+
+// asleep returns the units that are stopped because the app sleeps.
+func (d Desired) asleep(def Defaults) map[string]bool {
+	if d.Current == nil || !d.App.Traffic.Asleep {
+		return nil
+	}
+	units := map[string]bool{}
+	for _, u := range Units(d.App, *d.Current, def) {
+		units[u.ID] = d.Current.Routing.Serves(u.Process)
+	}
+	return units
 }
 
 // keepWarm marks the previous release's units that requests reach as kept.
@@ -217,6 +239,8 @@ func (d Desired) advance(o Observed, def Defaults, keep map[string]bool) []Op {
 		}
 	}
 	switch {
+	case len(start) > 0 && d.introduces(def):
+		return []Op{Start{Units: start, Probation: true}} // and tell their names, before anything waits
 	case len(start) > 0:
 		return []Op{Start{Units: start, Probation: true}, Await{c, units}}
 	case len(wait) > 0:

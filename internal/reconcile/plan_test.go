@@ -68,6 +68,9 @@ func show(ops []Op) string {
 		case Start:
 			for _, u := range op.Units {
 				s += fmt.Sprintf(" %s.%d", u.Process, u.Index)
+				if u.Hold {
+					s += " held"
+				}
 			}
 			if op.Probation {
 				s += " on probation"
@@ -251,6 +254,7 @@ func TestCanaryPlan(t *testing.T) {
 		return &route.Trial{Canary: route.Counts{Answers: answers, Errors: errors}, Stable: route.Counts{Answers: 100}}
 	}
 	since := func(d time.Duration, step int) *Trial { return &Trial{Step: step, Since: noon.Add(-d)} }
+	promoted := func(t *Trial) *Trial { t.Promoted = true; return t }
 	tests := []struct {
 		name   string
 		trial  *Trial
@@ -265,6 +269,9 @@ func TestCanaryPlan(t *testing.T) {
 		{"too few answers to judge", since(time.Second, 1), counts(10, 10), "", 25},
 		{"aborted", since(time.Second, 1), counts(100, 50), "abortcanary", 25},
 		{"ends", since(time.Minute, 1), counts(100, 0), "commit v2 to 1", 25},
+		{"promoted before it began", &Trial{Promoted: true}, nil, "commit v2 to 1", -1},
+		{"promoted while it runs", promoted(since(time.Second, 0)), counts(10, 0), "commit v2 to 1", 5},
+		{"promoted against the figures", promoted(since(time.Second, 0)), counts(100, 50), "commit v2 to 1", 5},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -297,16 +304,45 @@ func TestCanaryPlan(t *testing.T) {
 	}
 }
 
-// TestSleepPlan: an app that sleeps has no container that requests reach, and a
-// route that says so before they go.
+// TestSleepPlan: the units of an app that sleeps go, once the route says so, and
+// are made anew and held: what wakes it only starts them. The release before
+// sleeps with it.
 func TestSleepPlan(t *testing.T) {
-	v1 := release(1, "sha256:one")
-	a := app(1, 0, time.Time{})
-	a.Traffic.Asleep = true
-	boxed := boxes(v1, engine.RestartAlways)
-	if got, want := show(Plan(Desired{App: a, Current: &v1}, Observed{Now: noon, Containers: boxed, Share: upRoute(v1, boxed)}, def)),
-		"setroute v1 asleep 0; retire v1/web.1"; got != want {
-		t.Errorf("plan: %q, want %q", got, want)
+	v1, v2 := release(1, "sha256:one"), release(2, "sha256:two")
+	old, live := boxes(v1, engine.RestartAlways), boxes(v2, engine.RestartAlways)
+	held := slices.Clone(live)
+	held[0].State, held[0].Addr = engine.Created, netip.Addr{}
+	web, worker := live[0].Unit, live[1:]
+	asleep, awake := app(2, 0, time.Time{}), app(2, 0, time.Time{})
+	asleep.Traffic.Asleep = true
+	warm := app(2, 1, noon.Add(time.Hour))
+	warm.Traffic.Asleep = true
+	sleeping := Share{upRoute(v2, live)[0]}
+	sleeping[0].State, sleeping[0].Targets = route.StateAsleep, nil
+	for _, tt := range []struct {
+		name string
+		app  landward.App
+		o    Observed
+		want string
+	}{
+		{"falls asleep", asleep, Observed{Containers: live, Share: upRoute(v2, live)}, "setroute v2 asleep 0; retire v2/web.1"},
+		{"what goes is waited for", asleep, Observed{Containers: live, Share: sleeping, Retiring: map[string]bool{web: true}}, ""},
+		{"is held", asleep, Observed{Containers: worker, Share: sleeping}, "start web.1 held"},
+		{"sleeps", asleep, Observed{Containers: held, Share: sleeping}, ""},
+		{"is woken", awake, Observed{Containers: held, Share: sleeping}, "start web.1"},
+		{"is woken at once", awake, Observed{Containers: worker, Share: sleeping}, "start web.1"},
+		{"the release before sleeps too", warm, Observed{Containers: slices.Concat(old[:1], held), Share: sleeping}, "retire v1/web.1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := Desired{App: tt.app, Current: &v2}
+			if tt.app.Previous != 0 {
+				d.Previous, d.WentLive = &v1, noon.Add(-time.Minute)
+			}
+			tt.o.Now = noon
+			if got := show(Plan(d, tt.o, def)); got != tt.want {
+				t.Errorf("plan: %q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 

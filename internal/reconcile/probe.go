@@ -130,6 +130,8 @@ func reason(err error, rule landward.Health) string {
 		return "the connection was closed without an answer"
 	case strings.Contains(err.Error(), "malformed HTTP"):
 		return "an answer that is not HTTP"
+	case errors.As(err, new(tls.RecordHeaderError)), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+		return "an answer that is not TLS"
 	}
 	return "no answer"
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -57,6 +58,8 @@ type Reconciler struct {
 	routes *routes
 	output *collector
 	cron   *scheduler
+	// watching says that the engine tells what happens to containers.
+	watching atomic.Bool
 
 	mu      sync.Mutex
 	workers map[int64]*worker
@@ -149,8 +152,10 @@ func (r *Reconciler) firstTable(ctx context.Context) error {
 	return r.routes.ready(ctx)
 }
 
-// Wake makes the app's worker look again.
-func (r *Reconciler) Wake(appID int64) {
+// Wake makes the app's worker look again at what is wished.
+func (r *Reconciler) Wake(appID int64) { r.tell(appID, (*worker).poke) }
+
+func (r *Reconciler) tell(appID int64, how func(*worker)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx == nil || !r.routes.isReady() {
@@ -163,7 +168,7 @@ func (r *Reconciler) Wake(appID int64) {
 		ctx := r.ctx
 		r.group.Go(func() error { w.run(ctx); return nil })
 	}
-	w.poke()
+	how(w)
 }
 
 func (r *Reconciler) drop(appID int64) {
@@ -180,7 +185,7 @@ func (r *Reconciler) wakeAll(ctx context.Context) {
 			continue
 		}
 		for _, app := range apps {
-			r.Wake(app.ID)
+			r.tell(app.ID, (*worker).stir)
 		}
 	}
 }
@@ -199,17 +204,19 @@ func (r *Reconciler) watch(ctx context.Context) error {
 			}
 			continue
 		}
-		r.wakeAll(ctx)
+		r.wakeAll(ctx) // before anybody trusts what was seen earlier
+		r.watching.Store(true)
 		for open := true; open; {
 			select {
 			case e, ok := <-events:
 				if open = ok; ok {
-					r.Wake(e.AppID)
+					r.tell(e.AppID, (*worker).stir)
 				}
 			case <-resync.C:
 				r.wakeAll(ctx)
 			}
 		}
+		r.watching.Store(false)
 	}
 	return ctx.Err()
 }

@@ -37,6 +37,7 @@ func (s Share) hosts() []string {
 }
 
 // shareOf returns the app's share of the table when rel serves; nil: none does.
+// Where that is the current release, a candidate's canary has its part.
 func shareOf(d Desired, rel *landward.Release, o Observed, def Defaults) Share {
 	r := route.Route{App: d.App.Name, AppID: d.App.ID, Hosts: []string{d.App.Name + "." + def.Domain}}
 	if rel == nil {
@@ -45,7 +46,7 @@ func shareOf(d Desired, rel *landward.Release, o Observed, def Defaults) Share {
 		if d.Candidate != nil {
 			r.State = route.StateStarting
 		}
-		return Share{r}
+		return d.withNames(Share{r}, nil, o, def)
 	}
 	r.Release = rel.Version
 	r.Hosts = append(r.Hosts, rel.Settings.Domains...)
@@ -59,7 +60,10 @@ func shareOf(d Desired, rel *landward.Release, o Observed, def Defaults) Share {
 		p.Prefix, p.Strip = rule.Prefix, rule.Strip
 		share = append(share, processRoute(p, rule.Process, d, rel, o, def))
 	}
-	return share
+	if rel == d.Current {
+		share = d.withCanary(share, o, def)
+	}
+	return d.withNames(share, rel, o, def)
 }
 
 // apply puts what the release says about its traffic into a route.
@@ -68,6 +72,9 @@ func apply(r *route.Route, app landward.App, rel landward.Release, def Defaults)
 	r.HTTPS, r.Redirects, r.Headers, r.Auth, r.Rate = say.HTTPS, say.Redirects, say.Headers, say.Auth, say.Rate
 	r.Compress, r.Sticky, r.Protocol, r.Idle = say.Compress, say.Sticky, say.Protocol, say.Idle.SleepAfter
 	r.Limits.MaxBody, r.Limits.AnswerWithin = say.Body, say.Timeout
+	if app.Traffic.Paused {
+		r.Limits.Hold = app.Traffic.MaxPause
+	}
 	if say.Errors.Dir != "" && rel.Assets != "" {
 		r.Pages = route.Pages{Dir: def.assets(app.ID, rel, landward.AssetPages), Replace: say.Errors.Replace}
 	}

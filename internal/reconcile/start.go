@@ -70,7 +70,7 @@ func (w *worker) adopt(ctx context.Context, units []engine.Unit) {
 				w.mu.Lock()
 				delete(w.adopting, u.ID)
 				w.mu.Unlock()
-				w.poke()
+				w.stir()
 			}()
 			if _, err := w.r.Engine.Apply(ctx, u); err != nil && ctx.Err() == nil {
 				w.log.Warn("unit not adopted", "unit", u.ID, "error", err)
@@ -101,43 +101,54 @@ func (w *worker) beginStarting(ctx context.Context, c Candidate) error {
 	return err
 }
 
-// atRest does what can wait until nobody does: it keeps what belongs to the
-// current release and, once there is no quick way back any more, lets go of
-// what belongs to none.
-func (w *worker) atRest(ctx context.Context) error {
+// atRest lets go of what the current release has no use for any more.
+func (w *worker) atRest(ctx context.Context) {
 	rel := w.last.Current
-	if rel == nil {
-		return nil
+	if rel == nil || w.last.Previous != nil || w.last.Candidate != nil || w.collected == rel.Version {
+		return
 	}
-	if err := w.keepImages(ctx, rel); err != nil {
-		return err
-	}
-	if w.last.Previous == nil && w.last.Candidate == nil && w.collected != rel.Version {
-		w.collected = rel.Version
-		app := w.last.App
-		w.r.group.Go(func() error { w.r.collect(ctx, app); return nil })
-	}
-	return nil
+	w.collected = rel.Version
+	app := w.last.App
+	w.r.group.Go(func() error { w.r.collect(ctx, app); return nil })
 }
 
 // keepImages tags the current release's images, so that they stay as long as it
 // does; until then they have the name that their build or upload gave them.
-func (w *worker) keepImages(ctx context.Context, rel *landward.Release) error {
-	if w.kept == rel.Version {
-		return nil
+// Nothing waits for it.
+func (w *worker) keepImages(ctx context.Context, rel *landward.Release) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if rel == nil || w.kept == rel.Version || w.keeping {
+		return
 	}
-	for _, svc := range rel.Services {
-		if err := w.r.Images.Keep(ctx, svc.Image.ID, w.appID, w.last.App.Name, rel.Version, svc.Name); err != nil {
-			return err
+	w.keeping = true
+	app := w.last.App.Name
+	w.r.group.Go(func() error {
+		var err error
+		for _, svc := range rel.Services {
+			if err = w.r.Images.Keep(ctx, svc.Image.ID, w.appID, app, rel.Version, svc.Name); err != nil {
+				break
+			}
 		}
-	}
-	w.kept = rel.Version
-	return nil
+		if err != nil && ctx.Err() == nil {
+			w.log.Warn("images not tagged", "version", rel.Version, "error", err)
+			pause(ctx, lastRetry)
+		}
+		w.mu.Lock()
+		w.keeping = false
+		if err == nil {
+			w.kept = rel.Version
+		}
+		w.mu.Unlock()
+		w.poke() // another may be current by now
+		return nil
+	})
 }
 
 // retire drains the units and removes them, beside everything else: the app's
 // next deployment does not wait for the last one's slowest request.
 func (w *worker) retire(ctx context.Context, boxes []engine.Container) {
+	asleep := w.last.asleep(w.r.Defaults)
 	for _, c := range boxes {
 		drain, cancel := context.WithCancel(ctx)
 		gone := make(chan struct{})
@@ -152,9 +163,9 @@ func (w *worker) retire(ctx context.Context, boxes []engine.Container) {
 				delete(w.gone, c.Unit)
 				w.mu.Unlock()
 				close(gone)
-				w.poke()
+				w.stir()
 			}()
-			if err := w.retireOne(ctx, drain, c); err != nil && ctx.Err() == nil {
+			if err := w.retireOne(ctx, drain, c, asleep[c.Unit]); err != nil && ctx.Err() == nil {
 				w.log.Warn("unit not retired", "unit", c.Unit, "error", err)
 				pause(ctx, time.Second) // it is planned again
 			}
@@ -164,8 +175,9 @@ func (w *worker) retire(ctx context.Context, boxes []engine.Container) {
 }
 
 // retireOne drains the unit while drain lasts, and then removes it. From then
-// on there is no way back: who wants the unit again waits for its end.
-func (w *worker) retireOne(ctx, drain context.Context, c engine.Container) error {
+// on there is no way back: who wants the unit again waits for its end. What the
+// unit of an app that falls asleep had of memory is noted.
+func (w *worker) retireOne(ctx, drain context.Context, c engine.Container, asleep bool) error {
 	if c.Kind == engine.KindProcess && c.State == engine.Running {
 		if err := w.r.Edge.Drain(drain, []string{c.Unit}, w.r.DrainLimit); err != nil {
 			w.log.Warn("unit not drained", "unit", c.Unit, "error", err)
@@ -175,11 +187,36 @@ func (w *worker) retireOne(ctx, drain context.Context, c engine.Container) error
 		return nil // wanted again
 	}
 	failpoint.Hit("reconcile.retiring")
+	var had int64
+	if asleep {
+		// Where it cannot be asked, the figure is missing: nothing else.
+		box, err := w.r.Engine.Inspect(ctx, c.Unit)
+		if err != nil {
+			w.log.Debug("memory not read", "unit", c.Unit, "error", err)
+		}
+		had = box.Memory
+	}
 	if err := w.r.Engine.Remove(ctx, c.Unit, w.stopTimeout(c)); err != nil {
 		return err
 	}
+	if had > 0 {
+		if err := w.returned(ctx, had); err != nil {
+			return err
+		}
+	}
 	w.r.output.wait(ctx, c.Unit)
 	return w.r.Store.SetFact(ctx, portFact(c.Unit), "")
+}
+
+// returned notes memory that an app that sleeps does not use any more.
+func (w *worker) returned(ctx context.Context, bytes int64) error {
+	_, err := w.r.Store.UpdateTraffic(ctx, w.appID, func(t landward.Traffic) landward.Traffic {
+		if t.Asleep {
+			t.Returned += bytes
+		}
+		return t
+	})
+	return err
 }
 
 // stopTimeout is what the container's own process asks for.

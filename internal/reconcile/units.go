@@ -22,6 +22,7 @@ type Defaults struct {
 	Warm        time.Duration // how long the web units of the release before stay, for a quick way back
 	Domain      string        // apps answer at APP.Domain
 	Sites       string        // folder of the files that the edge serves
+	Names       bool          // containers ask the edge for names
 }
 
 // Units returns the containers that a release wants, in order. A unit's ID

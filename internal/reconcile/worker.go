@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"landward/internal/engine"
@@ -19,12 +20,14 @@ type worker struct {
 	appID int64
 	log   *slog.Logger
 	wake  chan struct{}
+	// stale says that the containers may not be those last seen.
+	stale atomic.Bool
 
 	// Only run's goroutine uses these.
 	ready map[string]bool
 	last  Desired
-	boxes map[string]engine.Container // as last seen
-	kept  int                         // version whose images were tagged last
+	seen  []engine.Container          // at the last look at the engine
+	boxes map[string]engine.Container // those, by unit
 	// collected is the version after whose taking over old ones were collected.
 	collected int
 
@@ -32,22 +35,33 @@ type worker struct {
 	retiring map[string]context.CancelFunc
 	gone     map[string]chan struct{} // closed when a retirement has ended
 	adopting map[string]bool
+	kept     int  // version whose images were tagged last
+	keeping  bool // images are being tagged
 }
 
 func newWorker(r *Reconciler, appID int64) *worker {
-	return &worker{
+	w := &worker{
 		r: r, appID: appID, log: r.Log.With("app_id", appID),
 		wake: make(chan struct{}, 1), ready: map[string]bool{},
 		retiring: map[string]context.CancelFunc{}, gone: map[string]chan struct{}{},
 		adopting: map[string]bool{},
 	}
+	w.stale.Store(true)
+	return w
 }
 
+// poke has the worker plan again.
 func (w *worker) poke() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
+}
+
+// stir has it look at the containers, too.
+func (w *worker) stir() {
+	w.stale.Store(true)
+	w.poke()
 }
 
 // Waits between two tries after an error.
@@ -98,9 +112,11 @@ func (w *worker) pass(ctx context.Context) (next time.Duration, done bool, err e
 			return 0, false, err
 		}
 		w.last = d
+		w.keepImages(ctx, d.Current)
 		ops := Plan(d, o, w.r.Defaults)
 		if len(ops) == 0 {
-			return w.nextLook(d, o), false, w.atRest(ctx)
+			w.atRest(ctx)
+			return w.nextLook(d, o), false, nil
 		}
 		if err := w.do(ctx, ops); err != nil {
 			return 0, false, err
@@ -114,17 +130,10 @@ func (w *worker) look(ctx context.Context) (Desired, Observed, error) {
 	if err != nil {
 		return d, Observed{}, err
 	}
-	containers, err := w.r.Engine.List(ctx, w.appID)
-	if err != nil {
+	if err := w.see(ctx); err != nil {
 		return d, Observed{}, w.whileBlind(ctx, d, err)
 	}
-	w.r.output.follow(containers)
-	w.boxes = make(map[string]engine.Container, len(containers))
-	for _, c := range containers {
-		w.boxes[c.Unit] = c
-	}
-	w.forgetReady()
-	ports, err := w.r.ports(ctx, containers)
+	ports, err := w.r.ports(ctx, w.seen)
 	if err != nil {
 		return d, Observed{}, err
 	}
@@ -136,9 +145,30 @@ func (w *worker) look(ctx context.Context) (Desired, Observed, error) {
 	adopting := maps.Clone(w.adopting)
 	w.mu.Unlock()
 	return d, Observed{
-		Now: w.r.Now(), Containers: containers, Ready: w.ready, Ports: ports,
+		Now: w.r.Now(), Containers: w.seen, Ready: w.ready, Ports: ports,
 		Retiring: retiring, Adopting: adopting, Share: w.r.routes.get(w.appID), Canary: w.measured(ctx, d),
 	}, nil
+}
+
+// see looks at the app's containers, unless nothing has happened to them since:
+// a busy Docker takes its time to list them, and a way back that is asked for
+// should not wait for that.
+func (w *worker) see(ctx context.Context) error {
+	if !w.stale.Swap(false) && w.r.watching.Load() {
+		return nil
+	}
+	containers, err := w.r.Engine.List(ctx, w.appID)
+	if err != nil {
+		w.stale.Store(true)
+		return err
+	}
+	w.r.output.follow(containers)
+	w.seen, w.boxes = containers, make(map[string]engine.Container, len(containers))
+	for _, c := range containers {
+		w.boxes[c.Unit] = c
+	}
+	w.forgetReady()
+	return nil
 }
 
 // whileBlind ends a candidate whose deadline has passed even though the engine
@@ -179,6 +209,7 @@ func (w *worker) nextLook(d Desired, o Observed) time.Duration {
 // pass, but for the upkeep of what runs already: a container that cannot be
 // started must not keep the app's other wishes from coming true.
 func (w *worker) do(ctx context.Context, ops []Op) error {
+	w.stale.Store(true) // by what is done now
 	var upkeep error
 	for _, op := range ops {
 		err := w.step(ctx, op)

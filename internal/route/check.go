@@ -2,7 +2,9 @@ package route
 
 import (
 	"fmt"
+	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"landward/internal/landward"
@@ -91,7 +93,32 @@ func (r *Route) check(at string) error {
 	if r.Static != nil && !strings.HasPrefix(r.Static.Dir, "/") {
 		return landward.Invalid(at+".static.dir", "%q is not an absolute path", landward.Printable(r.Static.Dir))
 	}
+	if err := r.checkNames(at); err != nil {
+		return err
+	}
 	return checkPrefix(at, r.Prefix)
+}
+
+// checkNames keeps what an app's containers are told to the app: its names hide
+// no name on the internet, and lead into its own networks only.
+func (r *Route) checkNames(at string) error {
+	for j, p := range r.Networks {
+		if !p.IsValid() || p != p.Masked() || p.Bits() == 0 {
+			return landward.Invalid(fmt.Sprintf("%s.networks[%d]", at, j), "%s is not a network", p)
+		}
+	}
+	for name, addrs := range r.Names {
+		where := at + ".names." + landward.Printable(name)
+		if n, ok := landward.NormalHost(name); !ok || n != name || strings.Contains(name, ".") && !strings.HasSuffix(name, ".internal") {
+			return landward.Invalid(where, "%q is not a name of a service such as db or web.shop.internal", landward.Printable(name))
+		}
+		for _, a := range addrs {
+			if !slices.ContainsFunc(r.Networks, func(p netip.Prefix) bool { return p.Contains(a) }) {
+				return landward.Invalid(where, "%s is in none of the app's networks", a)
+			}
+		}
+	}
+	return nil
 }
 
 // checkPrefix accepts "" and "/a/b": no other way to write the same path.

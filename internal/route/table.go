@@ -47,6 +47,13 @@ type Route struct {
 	// Idle is how long without a request until control is told that the app
 	// may sleep; 0: never.
 	Idle time.Duration `json:"idle,omitempty"`
+
+	// Networks are where the app's containers are, and Names what they find
+	// each other by: whole names, of one label ("db") or below "internal"
+	// ("web.shop.internal"), and the addresses in Networks that they lead to
+	// now. They are on one route of the app, the one without a prefix.
+	Networks []netip.Prefix          `json:"networks,omitempty"`
+	Names    map[string][]netip.Addr `json:"names,omitempty"`
 }
 
 // Target is one container's address. Unit names it in logs ("web.1"); ID is

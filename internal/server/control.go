@@ -64,6 +64,7 @@ type Control struct {
 	git        *git.Server
 	ssh        *gitssh.Server
 	parts      Parts
+	records    *hostRecords // nil: no DNS provider is linked
 
 	local, public *http.Server // the command line's socket, and the edge's
 	listeners     []net.Listener
@@ -120,6 +121,7 @@ func (c *Control) Publish(appID int64) {
 // wire makes the parts in the order of the path.
 func (c *Control) wire() {
 	cfg := c.cfg
+	c.records = linkRecords(cfg, c.store, c.log.With("component", "dns"))
 	c.deployer = deploy.New(deploy.Options{
 		Store: c.store, Logs: c.logs, Notify: c, Now: time.Now, Log: c.log.With("component", "deploy"),
 		Domain: cfg.Domain, StartWithin: cfg.ReleaseTimeout + cfg.DeployTimeout, KeepReleases: cfg.KeepReleases,
@@ -129,7 +131,7 @@ func (c *Control) wire() {
 		Logs: c.logs, Notify: c, Log: c.log.With("component", "reconcile"), Now: time.Now,
 		APISocket: cfg.APISocket(), AppURL: c.url, Forget: c.forget,
 		Defaults: reconcile.Defaults{
-			Domain: cfg.Domain, Sites: cfg.SitesDir(), Warm: cfg.Warm,
+			Domain: cfg.Domain, Sites: cfg.SitesDir(), Warm: cfg.Warm, Names: appResolver(cfg).IsValid(),
 			Resources: cfg.AppLimits(), StopTimeout: cfg.DrainLimit, Port: defaultPort,
 			Health: landward.Health{Interval: time.Second, Timeout: 5 * time.Second, Grace: min(cfg.DeployTimeout, time.Minute)},
 		},
@@ -153,7 +155,10 @@ func (c *Control) url(host string) string {
 	return "http://" + host
 }
 
-func (c *Control) forget(_ context.Context, app landward.App) error {
+func (c *Control) forget(ctx context.Context, app landward.App) error {
+	if c.records != nil {
+		c.records.forget(ctx, app)
+	}
 	id := strconv.FormatInt(app.ID, 10)
 	return errors.Join(os.RemoveAll(filepath.Join(c.cfg.ReposDir(), id+".git")), os.RemoveAll(filepath.Join(c.cfg.SitesDir(), id)))
 }
@@ -211,12 +216,16 @@ func (c *Control) listen(ctx context.Context) error {
 func (c *Control) listenAPI(limits archive.Limits) error {
 	cfg := c.cfg
 	limiter := auth.NewLimiter(time.Now)
+	var records api.DNSRecords
+	if c.records != nil {
+		records = c.records
+	}
 	handler, err := api.New(api.Options{
 		Store: c.store, Apps: c.deployer, Changes: c.deployer, Pipeline: c.pipeline,
 		Unpack: func(dst io.Writer, src io.Reader) error { return archive.Tar(dst, src, limits) },
-		Logs:   c.logs, Units: units{c.parts.Engine, c.parts.Runner}, Launcher: c.reconciler, Doctor: c,
+		Logs:   c.logs, Units: units{c.parts.Engine, c.parts.Runner}, Launcher: c.reconciler, Canaries: c.reconciler, Doctor: c,
 		Limiter: limiter,
-		Certs:   certificates{c.parts.Edge}, Domains: domainChecker{dnsAddresses(cfg)}, Access: accessLogs(cfg.LogsDir()),
+		Certs:   certificates{c.parts.Edge}, Domains: domainChecker{dnsAddresses(cfg)}, Records: records, Access: accessLogs(cfg.LogsDir()),
 		Git: http.StripPrefix("/git", githttp.New(githttp.Options{
 			Authenticate: c.passwordActor, Intake: c.pipeline, Git: c.git, Log: c.log.With("component", "githttp"),
 		})),
@@ -278,6 +287,8 @@ func (c *Control) Run(ctx context.Context) error {
 	work.Go(func() error { return c.pipeline.Run(wctx) })
 	work.Go(func() error { return c.reconciler.Run(wctx) })
 	work.Go(func() error { return c.followEdge(wctx) })
+	alerts := expiry{certs: c.parts.Edge.Certs, store: c.store, now: time.Now, log: c.log.With("component", "cert")}
+	work.Go(func() error { return alerts.run(wctx) })
 	c.log.Info("control is up", "api", c.url("landward."+c.cfg.Domain), "ssh", c.ssh.Addr().String())
 	err := intake.Wait()
 	stop()

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/x509"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -53,13 +52,8 @@ func EdgeOptions(cfg config.Config, log *slog.Logger) (edge.Options, error) {
 	if cfg.MaxBody == 0 {
 		limits.MaxBody = -1
 	}
-	var lan []netip.Prefix
-	for _, s := range []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"} {
-		// The apps' networks are none of ours: they may ask, but not for what is inside.
-		if p := netip.MustParsePrefix(s); !p.Overlaps(cfg.Pool) {
-			lan = append(lan, p)
-		}
-	}
+	// The apps' networks may ask as well, but not for what is inside.
+	lan := without(inside(), cfg.Pool)
 	o := edge.Options{
 		HTTP: cfg.HTTP, HTTPS: cfg.HTTPS, HTTP3: cfg.HTTP3,
 		RoutesFile: cfg.RoutesFile(), Socket: cfg.EdgeSocket(),
@@ -116,7 +110,17 @@ func certOptions(cfg config.Config, log *slog.Logger) (cert.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	o.DNS = map[string]cert.DNSProvider{cert.AnyZone: p}
+	zones, err := dnsprovider.Zones(settings)
+	if err != nil {
+		return o, err
+	}
+	o.DNS = map[string]cert.DNSProvider{}
+	for _, zone := range zones {
+		o.DNS[zone] = p
+	}
+	if len(zones) == 0 {
+		o.DNS[cert.AnyZone] = p
+	}
 	return o, nil
 }
 
@@ -172,7 +176,7 @@ func hostAddresses() []netip.Addr {
 	return out[:1]
 }
 
-// Variables by which a listener is handed to a process, as systemd does it
+// Variables by which a socket is handed to a process, as systemd does it
 // (sd_listen_fds(3)).
 const (
 	listenFDs   = "LISTEN_FDS"
@@ -180,26 +184,17 @@ const (
 	firstFD     = 3
 )
 
-// inherited returns the listener of that name that this process was started
-// with, or nil.
-func inherited(name string) (net.Listener, error) {
+// inherited returns the socket of that name that this process was started with,
+// or nil. It is asked once for each.
+func inherited(name string) (*os.File, error) {
 	n, err := strconv.Atoi(os.Getenv(listenFDs))
 	if err != nil || n < 1 {
 		return nil, nil //nolint:nilerr // nobody has handed anything over
 	}
 	for i, have := range strings.Split(os.Getenv(listenNames), ":") {
-		if have != name || i >= n {
-			continue
+		if have == name && i < n {
+			return os.NewFile(uintptr(firstFD+i), name), nil
 		}
-		f := os.NewFile(uintptr(firstFD+i), name)
-		l, err := net.FileListener(f) // its own copy
-		if closeErr := f.Close(); err == nil && closeErr != nil {
-			err = closeErr
-		}
-		if err != nil {
-			return nil, fmt.Errorf("take over listener %s: %w", name, err)
-		}
-		return l, nil
 	}
 	return nil, nil
 }

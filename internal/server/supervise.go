@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -16,8 +15,8 @@ import (
 	"time"
 
 	"landward/internal/config"
-	"landward/internal/landward"
 	"landward/internal/route/edge"
+	"landward/internal/route/h3"
 )
 
 // How a process that ended is started again, and how long one may take to end.
@@ -44,7 +43,7 @@ func Serve(ctx context.Context, cfg config.Config) error {
 	if err != nil {
 		return fmt.Errorf("find own program: %w", err)
 	}
-	faces, err := openFaces(cfg)
+	faces, err := openFaces(cfg, log)
 	if err != nil {
 		return err
 	}
@@ -71,8 +70,7 @@ func Serve(ctx context.Context, cfg config.Config) error {
 			defer close(gone[i])
 			k := &keeper{role: role, self: self, env: cfg.Environ(), log: log.With("role", role)}
 			if role == "edge" {
-				k.files, k.names = faces.files, faces.names
-				k.roll, k.ready = roll, edgeServes(cfg)
+				k.faces, k.roll, k.ready = faces, roll, edgeServes(cfg)
 			}
 			if err := k.run(roleCtx); err != nil {
 				fatal <- err
@@ -95,46 +93,6 @@ func Serve(ctx context.Context, cfg config.Config) error {
 	}
 }
 
-// faces are the edge's listeners. They outlive it: who connects while there is
-// none waits a moment and is served by the next.
-type faces struct {
-	files []*os.File
-	names []string
-}
-
-func openFaces(cfg config.Config) (f faces, err error) {
-	defer func() {
-		if err != nil {
-			f.close()
-		}
-	}()
-	for _, face := range []struct{ name, addr string }{{"http", cfg.HTTP}, {"https", cfg.HTTPS}} {
-		if face.addr == "" {
-			continue
-		}
-		l, err := inherited(face.name)
-		if err == nil && l == nil {
-			l, err = net.Listen("tcp", face.addr)
-		}
-		if err != nil {
-			return f, landward.Errorf(landward.CodeUnavailable, "cannot listen on %s for %s", face.addr, face.name).
-				WithHint("another program has the port, or the user may not take it; choose another with --%s", face.name).Wrap(err)
-		}
-		file, err := l.(*net.TCPListener).File() // a copy
-		if err := errors.Join(err, l.Close()); err != nil {
-			return f, fmt.Errorf("keep listener %s: %w", face.name, err)
-		}
-		f.files, f.names = append(f.files, file), append(f.names, face.name)
-	}
-	return f, nil
-}
-
-func (f faces) close() {
-	for _, file := range f.files {
-		_ = file.Close() // at the end
-	}
-}
-
 // edgeServes asks whether the edge that answers is the process with an id.
 func edgeServes(cfg config.Config) func(ctx context.Context, pid int) bool {
 	return func(ctx context.Context, pid int) bool {
@@ -148,23 +106,27 @@ func edgeServes(cfg config.Config) func(ctx context.Context, pid int) bool {
 	}
 }
 
-// keeper keeps one process running.
+// keeper keeps one process running. It belongs to the goroutine that runs it.
 type keeper struct {
 	role  string
 	self  string
 	env   []string
-	files []*os.File // listeners that outlive the process
-	names []string   // of files
+	faces *faces // sockets that outlive the process; nil: it has none
 	log   *slog.Logger
 
 	// roll asks for a new process in place of the one that runs; ready reports
 	// whether the process with that id serves. nil: it is never replaced.
 	roll  <-chan os.Signal
 	ready func(ctx context.Context, pid int) bool
+
+	live     uint           // slots that processes have
+	retiring sync.WaitGroup // processes that do not serve, or no longer, and have not ended
+	retired  chan *child    // those that have
 }
 
 // child is one process.
 type child struct {
+	slot   int
 	pid    int
 	signal func(os.Signal) error
 	ended  chan struct{} // closed when it has; err is set then
@@ -172,10 +134,15 @@ type child struct {
 }
 
 func (k *keeper) run(ctx context.Context) error {
+	k.retired = make(chan *child, h3.Slots)
+	defer k.retiring.Wait()
 	backoff := firstBackoff
+	slot := 0
 	for {
 		begin := time.Now()
-		err := k.once(ctx)
+		var err error
+		// In the same slot again: what has come for it meanwhile is answered.
+		slot, err = k.once(ctx, slot)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -194,29 +161,63 @@ func (k *keeper) run(ctx context.Context) error {
 	}
 }
 
-// once runs the process, and those that take its place, to the end.
-func (k *keeper) once(ctx context.Context) error {
-	c, err := k.start()
+// once runs the process, and those that take its place, until the one that
+// serves ends. It returns the slot that this one had.
+func (k *keeper) once(ctx context.Context, slot int) (int, error) {
+	c, err := k.start(slot)
 	if err != nil {
-		return err
+		return slot, err
 	}
-	var old sync.WaitGroup
-	defer old.Wait()
+	defer func() { k.leave(c) }()
+	k.steer(c)
+	wanted := false
 	for {
 		select {
 		case <-c.ended:
-			return c.err
+			return c.slot, c.err
 		case <-ctx.Done():
 			k.stop(c)
-			return c.err
+			return c.slot, c.err
+		case last := <-k.retired:
+			k.leave(last)
+			k.steer(c)
 		case <-k.roll:
+			wanted = true
 		}
-		if next := k.replace(ctx, c); next != nil {
-			last := c
-			old.Go(func() { k.stop(last) })
+		free, ok := k.free()
+		if !wanted || !ok { // with all slots taken, as soon as one is free
+			continue
+		}
+		wanted = false
+		if next := k.replace(ctx, c, free); next != nil {
+			k.retire(c)
 			c = next
 		}
 	}
+}
+
+// free returns a slot that no process has.
+func (k *keeper) free() (slot int, ok bool) {
+	for slot := range h3.Slots {
+		if k.live&(1<<slot) == 0 {
+			return slot, true
+		}
+	}
+	return 0, false
+}
+
+func (k *keeper) leave(c *child) { k.live &^= 1 << c.slot }
+
+// steer has new clients go to c.
+func (k *keeper) steer(c *child) bool {
+	if k.faces == nil {
+		return true
+	}
+	if err := k.faces.steer(c.slot, k.live); err != nil {
+		k.log.Error("HTTP/3 clients not led to the process", "pid", c.pid, "error", err)
+		return false
+	}
+	return true
 }
 
 // takeOver is how long a new process may take to serve before the old one goes
@@ -224,9 +225,9 @@ func (k *keeper) once(ctx context.Context) error {
 const takeOver = 30 * time.Second
 
 // replace starts a new process and waits until it serves. Both have the same
-// listeners, so no client notices. nil: it does not serve; the old one goes on.
-func (k *keeper) replace(ctx context.Context, old *child) *child {
-	next, err := k.start()
+// sockets, so no client notices. nil: it does not serve; the old one goes on.
+func (k *keeper) replace(ctx context.Context, old *child, slot int) *child {
+	next, err := k.start(slot)
 	if err != nil {
 		k.log.Error("no new process in place of the old", "error", err)
 		return nil
@@ -243,27 +244,40 @@ func (k *keeper) replace(ctx context.Context, old *child) *child {
 			continue
 		}
 		k.log.Error("the new process does not serve, the old one goes on", "pid", old.pid, "error", next.err)
-		k.stop(next)
+		k.retire(next)
+		return nil
+	}
+	if !k.steer(next) {
+		k.retire(next)
 		return nil
 	}
 	k.log.Info("process replaced", "pid", next.pid, "old", old.pid)
 	return next
 }
 
-// start starts the process. The kernel tells it to stop when the supervisor
+// retire ends a process beside everything else. It keeps its slot until then.
+func (k *keeper) retire(c *child) {
+	k.retiring.Go(func() {
+		k.stop(c)
+		k.retired <- c
+	})
+}
+
+// start starts the process, in a slot. The kernel tells it to stop when the supervisor
 // dies, however it dies; that is bound to the thread that started it, which
 // therefore waits for its end.
-func (k *keeper) start() (*child, error) {
+func (k *keeper) start(slot int) (*child, error) {
 	cmd := exec.Command(k.self, k.role)
 	cmd.Env = append(os.Environ(), k.env...)
-	if len(k.files) > 0 {
-		cmd.ExtraFiles = k.files
-		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", listenFDs, len(k.files)), listenNames+"="+strings.Join(k.names, ":"))
+	if k.faces != nil {
+		files, names := k.faces.of(slot)
+		cmd.ExtraFiles = files
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", listenFDs, len(files)), listenNames+"="+strings.Join(names, ":"))
 	}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	started := make(chan error)
-	c := &child{ended: make(chan struct{})}
+	c := &child{slot: slot, ended: make(chan struct{})}
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -281,6 +295,7 @@ func (k *keeper) start() (*child, error) {
 		return nil, fmt.Errorf("start %s: %w", k.role, err)
 	}
 	c.pid, c.signal = cmd.Process.Pid, cmd.Process.Signal
+	k.live |= 1 << slot
 	k.log.Info("process started", "pid", c.pid)
 	return c, nil
 }

@@ -61,11 +61,12 @@ func TestSleep(t *testing.T) {
 	push(t, s, "shop", map[string]string{"Dockerfile": "FROM scratch\n", "landward.yaml": "routes: {idle: {sleep_after: 1s}}\n"}, "live")
 	s.WantPage("shop", "awake")
 	asleep := func() error {
-		if list := s.Units(1); len(list) != 0 {
-			return fmt.Errorf("%d containers", len(list))
+		list, err := s.Client.Units(t.Context(), "shop")
+		if err != nil || len(list) != 1 || list[0].State != client.UnitAsleep {
+			return errors.Join(fmt.Errorf("units: %+v", list), err)
 		}
-		if now, err := s.Client.App(t.Context(), "shop"); err != nil || !now.Asleep {
-			return errors.Join(errors.New("not asleep"), err)
+		if now, err := s.Client.App(t.Context(), "shop"); err != nil || !now.Asleep || now.Returned < 1<<20 {
+			return errors.Join(fmt.Errorf("not asleep: %+v", now), err)
 		}
 		return nil
 	}
@@ -111,7 +112,7 @@ func TestMaintenanceAndPause(t *testing.T) {
 	}
 	s.WantPage("shop", "open")
 
-	if err := s.Client.Pause(t.Context(), "shop"); err != nil {
+	if err := s.Client.Pause(t.Context(), "shop", 0); err != nil {
 		t.Fatal(err)
 	}
 	answer := make(chan string, 1)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func TestUsers(t *testing.T) {
 	if all := must(w.Users(ctx)); len(all) != 2 || all[0].Name != "ada" || !all[0].Admin {
 		t.Errorf("all %+v", all)
 	}
-	if n := must(w.UserCount(ctx)); n != 2 {
+	if n := len(must(w.Users(ctx))); n != 2 {
 		t.Errorf("count %d", n)
 	}
 	w.unchanged(t, "a name twice", landward.CodeConflict, func() error { _, err := w.CreateUser(ctx, "bob", true); return err })
@@ -106,7 +107,13 @@ func TestActorByKey(t *testing.T) {
 	if got.Kind != landward.ActorUser || got.ID != bob.ID || got.Name != "bob" || got.Admin || !maps.Equal(got.Apps, want) {
 		t.Errorf("got %+v", got)
 	}
+	if m := must(w.AppMembers(ctx, blog.ID)); !slices.Equal(m, []store.Member{{User: "bob", Role: landward.RoleViewer}}) {
+		t.Errorf("members %+v", m)
+	}
 	check(t, w.SetAppRole(ctx, blog.ID, bob.ID, ""))
+	if m := must(w.AppMembers(ctx, blog.ID)); len(m) != 0 {
+		t.Errorf("members %+v", m)
+	}
 	delete(want, blog.ID)
 	if got := must(w.ActorByKey(ctx, "SHA256:a")); !maps.Equal(got.Apps, want) {
 		t.Errorf("after a role was taken away: %+v", got)

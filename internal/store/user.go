@@ -79,15 +79,6 @@ func (s *Store) Users(ctx context.Context) ([]User, error) {
 	return users, nil
 }
 
-// UserCount returns how many users there are.
-func (s *Store) UserCount(ctx context.Context) (int, error) {
-	var n int
-	if err := s.reader.QueryRowContext(ctx, `SELECT count(*) FROM users`).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count users: %w", readable(err))
-	}
-	return n, nil
-}
-
 // DeleteUser removes a user with all keys, tokens and roles.
 func (s *Store) DeleteUser(ctx context.Context, name string) error {
 	return s.write(ctx, "delete user", func(t tx) error {
@@ -117,6 +108,24 @@ func setAppRole(ctx context.Context, t tx, appID, userID int64, role landward.Ro
 		return notFound("there is no such app or user")
 	}
 	return err
+}
+
+// Member is a user with a role on an app.
+type Member struct {
+	User string
+	Role landward.Role
+}
+
+// AppMembers returns who has a role on an app, by name.
+func (s *Store) AppMembers(ctx context.Context, appID int64) ([]Member, error) {
+	members, err := list(ctx, s.reader, func(row scanner) (Member, error) {
+		var m Member
+		return m, row.Scan(&m.User, &m.Role)
+	}, `SELECT u.name, r.role FROM app_roles r JOIN users u ON u.id = r.user_id WHERE r.app_id = ? ORDER BY u.name`, appID)
+	if err != nil {
+		return nil, fmt.Errorf("list members: %w", err)
+	}
+	return members, nil
 }
 
 const keyQuery = `SELECT k.fingerprint, k.name, k.public_key, u.name, k.user_id, k.created_at, k.last_used

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"landward/client"
 	"landward/test/harness"
 )
 
@@ -160,10 +161,10 @@ func TestSleepingApp(t *testing.T) {
 	repo.Testapp("one", "")
 	repo.Push()
 	s.WantGet("sleepy", "/", "one")
-	s.Eventually("its container has gone", func() error {
+	s.Eventually("its container waits to be started", func() error {
 		units, err := s.Client.Units(context.Background(), "sleepy")
-		if err == nil && len(units) != 0 {
-			err = fmt.Errorf("%d containers", len(units))
+		if err == nil && (len(units) != 1 || units[0].State != client.UnitAsleep) {
+			err = fmt.Errorf("units: %+v", units)
 		}
 		return err
 	})

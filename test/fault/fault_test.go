@@ -5,21 +5,15 @@ package fault
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"landward/client"
 	"landward/internal/failpoint"
@@ -271,65 +265,5 @@ func restartDocker(t *testing.T) {
 	})
 	if out, err := exec.Command(filepath.Join(harness.Root(), "scripts", "setup"), "run").CombinedOutput(); err != nil {
 		t.Fatalf("scripts/setup run: %v\n%s", err, out)
-	}
-}
-
-// TestEdgeUpgrade: edges take each other's place under load, over HTTP and
-// HTTPS, and no request fails; nor does one while control and engine are gone.
-func TestEdgeUpgrade(t *testing.T) {
-	s := harness.Start(t, programs)
-	repo := s.NewRepo("up")
-	repo.Testapp("v1", "")
-	repo.Push()
-	s.WantGet("up", "/", "v1")
-	ctx, stop := context.WithCancel(context.Background())
-	var users sync.WaitGroup
-	var asked, failed atomic.Int64
-	for i := range 6 {
-		users.Go(func() {
-			url, tr := "http://"+s.HTTP+"/", &http.Transport{}
-			if i%2 == 1 {
-				url = "https://up.localhost/"
-				tr.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the local authority's
-				tr.ForceAttemptHTTP2 = i%3 == 0
-				tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-					return new(net.Dialer).DialContext(ctx, "tcp", s.HTTPS)
-				}
-			}
-			c := &http.Client{Transport: tr, Timeout: 20 * time.Second}
-			for ctx.Err() == nil {
-				req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				req.Host = "up.localhost"
-				asked.Add(1)
-				resp, err := c.Do(req)
-				if err != nil {
-					failed.Add(1)
-					t.Log(err)
-					continue
-				}
-				if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-					failed.Add(1)
-					t.Log(resp.Status, err)
-				}
-				_ = resp.Body.Close()
-			}
-		})
-	}
-	for range 5 {
-		s.Upgrade()
-	}
-	for _, role := range []string{"control", "engine"} {
-		s.Kill(role)
-	}
-	s.Upgrade()
-	stop()
-	users.Wait()
-	t.Logf("%d requests, %d failed", asked.Load(), failed.Load())
-	if failed.Load() > 0 || asked.Load() < 100 {
-		t.Errorf("%d of %d requests failed", failed.Load(), asked.Load())
 	}
 }

@@ -146,6 +146,9 @@ func (f *fake) routeApps(route func(string, http.HandlerFunc)) {
 		delete(f.apps, a.Name)
 		w.WriteHeader(http.StatusNoContent)
 	}))
+	route("GET /apps/{app}/access", f.onApp(func(w http.ResponseWriter, _ *http.Request, _ *fakeApp) {
+		reply(w, client.MemberList{Members: []client.Member{{User: "ann", Role: client.RoleOwner}, {User: "bob", Role: client.RoleDeployer}}})
+	}))
 	for _, way := range []string{"PUT", "DELETE"} {
 		route(way+" /apps/{app}/access/{user}", f.onApp(func(w http.ResponseWriter, _ *http.Request, _ *fakeApp) { w.WriteHeader(http.StatusNoContent) }))
 	}

@@ -111,6 +111,13 @@ func serve() {
 			fmt.Fprintln(os.Stderr, "fatal: lost my way")
 			os.Exit(4)
 		})
+	case "needs": // a name, before it serves
+		for {
+			if _, err := net.LookupHost(arg); err == nil {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
 	case "eat":
 		var hoard [][]byte
 		for {
@@ -124,7 +131,7 @@ func serve() {
 	}
 	l, err := net.Listen("tcp", addr)
 	check(err)
-	s := &http.Server{Handler: handler()}
+	s := &http.Server{Handler: moody(handler())}
 	go func() {
 		stop := make(chan os.Signal, 1)
 		signal.Notify(stop, syscall.SIGTERM)
@@ -134,6 +141,28 @@ func serve() {
 	}()
 	fmt.Println("listening on", l.Addr())
 	fmt.Println(s.Serve(l))
+}
+
+// moody answers as the behaviour says: "errors" with 500, "lazy 300ms" late.
+func moody(next http.Handler) http.Handler {
+	b, arg, _ := strings.Cut(behaviour(), " ")
+	var late time.Duration
+	switch b {
+	case "errors":
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, version()+" is broken", http.StatusInternalServerError)
+		})
+	case "lazy":
+		var err error
+		late, err = time.ParseDuration(arg)
+		check(err)
+	default:
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(late)
+		next.ServeHTTP(w, r)
+	})
 }
 
 func handler() http.Handler {

@@ -91,7 +91,7 @@ func (m *manifestReader) routes(n *node) error {
 		"compress": func(n *node) (err error) { r.Compress, err = m.onOff(n, "routes.compress"); return err },
 		"sticky":   func(n *node) (err error) { r.Sticky, err = m.boolean(n, "routes.sticky"); return err },
 		"protocol": func(n *node) error {
-			s, err := m.oneOf(n, "routes.protocol", "http", "https", "h2c")
+			s, err := m.oneOf(n, "routes.protocol", "http", "https", "h2c", "h2")
 			r.Protocol = landward.Protocol(s)
 			return err
 		},

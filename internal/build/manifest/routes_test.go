@@ -118,7 +118,7 @@ func TestWhere(t *testing.T) {
 func TestRoutesHints(t *testing.T) {
 	for text, want := range map[string]string{
 		"routes: {redirect: []}":                                      `did you mean "redirects"?`,
-		"routes: {protocol: h2}":                                      `did you mean "h2c"?`,
+		"routes: {protocol: h2cc}":                                    `did you mean "h2c"?`,
 		"deploy: {strategy: bluegreen}":                               `did you mean "blue-green"?`,
 		"routes: {auth: {basic: {users: {bob: x}}}}":                  "`htpasswd -nB bob`",
 		"deploy: {strategy: {canary: {abort_on: {errors: 1}}}}":       "write 1%",

@@ -32,6 +32,7 @@ func TestSettings(t *testing.T) {
 		{"cloudflare in upper case", "cloudflare", map[string]string{"API_TOKEN": secret}, ""},
 		{"cloudflare without", "cloudflare", nil, "api_token"},
 		{"cloudflare with blanks", "cloudflare", map[string]string{"api_token": "  "}, "api_token"},
+		{"a setting twice", "cloudflare", map[string]string{"api_token": secret, "API_TOKEN": secret}, "api_token"},
 		{"a misspelt setting", "cloudflare", map[string]string{"api_token": secret, "zonetoken": secret}, "zonetoken"},
 		{"route53", "route53", map[string]string{"access_key_id": "x", "secret_access_key": secret}, ""},
 		{"route53 in a region", "route53", map[string]string{"access_key_id": "x", "secret_access_key": secret, "region": "eu-central-1"}, ""},
@@ -66,6 +67,27 @@ func TestSettings(t *testing.T) {
 	}
 	if k := dnsprovider.Kinds(); !slices.IsSorted(k) || len(k) != 3 {
 		t.Errorf("kinds %v", k)
+	}
+}
+
+func TestNamedZones(t *testing.T) {
+	for in, want := range map[string][]string{
+		"": nil, " ": nil, "Example.COM.": {"example.com"}, "a.example, b.example\tc.example": {"a.example", "b.example", "c.example"},
+	} {
+		for _, name := range []string{"zone", "ZONE"} {
+			if got, err := dnsprovider.Zones(map[string]string{name: in, "api_token": secret}); err != nil || !slices.Equal(got, want) {
+				t.Errorf("%q: %q, %v", in, got, err)
+			}
+		}
+	}
+	for _, in := range []string{"a/b", "*.example.com", "example.com *"} {
+		var e *landward.Error
+		if _, err := dnsprovider.Zones(map[string]string{"zone": in}); !errors.As(err, &e) || e.Field != "acme-settings" || e.Hint == "" {
+			t.Errorf("%q: %v", in, err)
+		}
+		if _, err := dnsprovider.New("cloudflare", map[string]string{"zone": in, "api_token": secret}); landward.CodeOf(err) != landward.CodeInvalid {
+			t.Errorf("%q: %v", in, err)
+		}
 	}
 }
 

@@ -68,7 +68,7 @@ func (d *Docker) Apply(ctx context.Context, u engine.Unit) (engine.Container, er
 	if err != nil {
 		return engine.Container{}, explain("inspect container", err)
 	}
-	return fromInspect(c.Container), nil
+	return d.describe(c.Container), nil
 }
 
 // bring makes the ordered container exist, with its secret files, and begin,

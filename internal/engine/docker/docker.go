@@ -30,7 +30,7 @@ type Egress string
 // and the host itself are out of reach with either.
 const (
 	EgressInternet Egress = "internet" // everything but private networks
-	EgressAny      Egress = "any"      // private networks too
+	EgressAny      Egress = "all"      // private networks too
 )
 
 // Options say how an engine is made. Zero fields get defaults, but Instance
@@ -45,9 +45,16 @@ type Options struct {
 	// each: 10.88.0.0/16 and 26.
 	Pool       netip.Prefix
 	SubnetBits int
-	Egress     Egress             // EgressInternet
-	Max        landward.Resources // ceiling of one container; zero fields: none
-	Bounds     policy.Bounds      // logs of 3 files of 10 MiB, 16384 open files
+	Egress     Egress // EgressInternet
+	// Resolver is where Landward's own DNS server listens, on port 53, for apps
+	// to ask first. The unspecified address stands for all addresses of the
+	// host: each app asks the one on its own bridge. Invalid: apps ask the
+	// host's resolvers only. It answers for the whole internet where Forwards
+	// is set; where it is not, it refuses, and the host's resolvers are asked.
+	Resolver netip.Addr
+	Forwards bool
+	Max      landward.Resources // ceiling of one container; zero fields: none
+	Bounds   policy.Bounds      // logs of 3 files of 10 MiB, 16384 open files
 	// MaxImage is how many bytes an image archive may unpack to: 20 GiB.
 	MaxImage int64
 	// GuardEvery is how often Guard asserts the packet filter again: a minute.
@@ -78,6 +85,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Egress != EgressInternet && o.Egress != EgressAny {
 		return o, fmt.Errorf("egress %q: want %q or %q", o.Egress, EgressInternet, EgressAny)
+	}
+	if o.Resolver = o.Resolver.Unmap(); o.Resolver.IsValid() && (!o.Resolver.Is4() || o.Resolver.IsLoopback()) {
+		return o, fmt.Errorf("resolver %s: want an IPv4 address that apps can reach", o.Resolver)
 	}
 	if o.Bounds == (policy.Bounds{}) {
 		o.Bounds = policy.Bounds{LogSize: 10 << 20, LogFiles: 3, OpenFiles: 16384}
@@ -136,7 +146,7 @@ func New(o Options) (*Docker, error) {
 		o:     o,
 		names: n,
 		local: strings.HasPrefix(o.Host, "unix://"),
-		fence: newFirewall(n.short, o.Egress, o.Log),
+		fence: newFirewall(n.short, o.Egress, o.Resolver, o.Log),
 	}, nil
 }
 

@@ -20,37 +20,47 @@ import (
 //
 // From a bridge of ours (its name starts with the prefix):
 //
-//   - to the host itself: answers, and questions to the host's resolvers. Nothing else.
+//   - to the host itself: answers, and questions to the host's resolvers and to
+//     our own DNS server, where there is one. Nothing else.
 //   - onward: answers, the same bridge, the resolvers; not the other bridges,
 //     not link-local addresses (metadata), not private networks (EgressInternet).
 //
 // To a bridge of ours from elsewhere than the host: answers only.
 //
 // Apps ask Docker's own resolver at 127.0.0.11, inside their network
-// namespace, and it asks the host's resolvers from there: its questions pass
-// this filter like the app's own packets.
+// namespace, and it asks our DNS server and the host's resolvers from there:
+// its questions pass this filter like the app's own packets.
 type firewall struct {
 	table  string
 	prefix string
 	egress Egress
-	log    *slog.Logger
+	// resolver is where our own DNS server listens; the unspecified address:
+	// at each bridge's own. Invalid: there is none.
+	resolver netip.Addr
+	log      *slog.Logger
 
 	mu       sync.Mutex
 	asserted bool
 	state    string // "ok", or why not; "" before the first try
 }
 
-func newFirewall(short string, egress Egress, log *slog.Logger) *firewall {
-	return &firewall{table: "landward_" + short, prefix: "lw" + short, egress: egress, log: log}
+// bridge is an interface of ours: its name, and the host's address on it.
+type bridge struct {
+	name    string
+	gateway netip.Addr
+}
+
+func newFirewall(short string, egress Egress, resolver netip.Addr, log *slog.Logger) *firewall {
+	return &firewall{table: "landward_" + short, prefix: "lw" + short, egress: egress, resolver: resolver, log: log}
 }
 
 // admit lets packets pass between the containers of one bridge. The first
 // call sets up the whole table, for all bridges. A filter that cannot be set
 // is reported by Info and in the log; containers run all the same.
-func (f *firewall) admit(bridge string, all func() []string) {
+func (f *firewall) admit(b bridge, all func() []bridge) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.asserted && f.addBridge(bridge) == nil {
+	if f.asserted && f.addBridge(b) == nil {
 		return
 	}
 	if err := f.assertLocked(all()); err != nil {
@@ -59,13 +69,13 @@ func (f *firewall) admit(bridge string, all func() []string) {
 }
 
 // assert makes the table what it should be, in one transaction.
-func (f *firewall) assert(bridges []string) error {
+func (f *firewall) assert(bridges []bridge) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.assertLocked(bridges)
 }
 
-func (f *firewall) assertLocked(bridges []string) error {
+func (f *firewall) assertLocked(bridges []bridge) error {
 	err := f.write(bridges)
 	f.asserted = err == nil
 	switch {
@@ -118,27 +128,64 @@ func (f *firewall) sameBridge(t *nftables.Table) *nftables.Set {
 	}
 }
 
-func pair(bridge string) nftables.SetElement {
+func pair(b bridge) nftables.SetElement {
 	key := make([]byte, 2*unix.IFNAMSIZ)
-	copy(key, bridge)
-	copy(key[unix.IFNAMSIZ:], bridge)
+	copy(key, b.name)
+	copy(key[unix.IFNAMSIZ:], b.name)
 	return nftables.SetElement{Key: key}
 }
 
-func (f *firewall) addBridge(bridge string) error {
+// ownGateway is the set of (interface, address) pairs that are a bridge and
+// the host's own address on it.
+func (f *firewall) ownGateway(t *nftables.Table) *nftables.Set {
+	return &nftables.Set{
+		Table: t, Name: "own_gateway", Concatenation: true,
+		KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIPAddr),
+	}
+}
+
+func gatewayOf(b bridge) nftables.SetElement {
+	key := make([]byte, unix.IFNAMSIZ, unix.IFNAMSIZ+4)
+	copy(key, b.name)
+	return nftables.SetElement{Key: append(key, b.gateway.AsSlice()...)}
+}
+
+// sets are those of the table, each with its elements for the bridges.
+func (f *firewall) sets(t *nftables.Table, bridges ...bridge) (list []*nftables.Set, elements [][]nftables.SetElement) {
+	var pairs, gateways []nftables.SetElement
+	for _, b := range bridges {
+		pairs = append(pairs, pair(b))
+		if b.gateway.Is4() {
+			gateways = append(gateways, gatewayOf(b))
+		}
+	}
+	list, elements = append(list, f.sameBridge(t)), append(elements, pairs)
+	if f.atGateways() {
+		list, elements = append(list, f.ownGateway(t)), append(elements, gateways)
+	}
+	return list, elements
+}
+
+// atGateways reports whether each app asks our DNS server at its own bridge.
+func (f *firewall) atGateways() bool { return f.resolver.IsValid() && f.resolver.IsUnspecified() }
+
+func (f *firewall) addBridge(b bridge) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	if err := c.SetAddElements(f.sameBridge(f.tableRef()), []nftables.SetElement{pair(bridge)}); err != nil {
-		return fmt.Errorf("name bridge: %w", err)
+	sets, elements := f.sets(f.tableRef(), b)
+	for i, s := range sets {
+		if err := c.SetAddElements(s, elements[i]); err != nil {
+			return fmt.Errorf("name bridge: %w", err)
+		}
 	}
 	return c.Flush()
 }
 
 // write replaces the table. Adding it first makes deleting it possible whether
 // or not it was there; the kernel does all of it or nothing.
-func (f *firewall) write(bridges []string) error {
+func (f *firewall) write(bridges []bridge) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
@@ -147,16 +194,14 @@ func (f *firewall) write(bridges []string) error {
 	c.AddTable(t)
 	c.DelTable(t)
 	c.AddTable(t)
-	same := f.sameBridge(t)
-	var elements []nftables.SetElement
-	for _, b := range bridges {
-		elements = append(elements, pair(b))
+	sets, elements := f.sets(t, bridges...)
+	for i, s := range sets {
+		if err := c.AddSet(s, elements[i]); err != nil {
+			return fmt.Errorf("make set of bridges: %w", err)
+		}
 	}
-	if err := c.AddSet(same, elements); err != nil {
-		return fmt.Errorf("make set of bridges: %w", err)
-	}
-	f.writeInput(c, t)
-	f.writeForward(c, t, same)
+	f.writeInput(c, t, sets)
+	f.writeForward(c, t, sets[0])
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("write packet filter: %w", err)
 	}
@@ -179,11 +224,23 @@ func (f *firewall) chain(c *nftables.Conn, t *nftables.Table, name string, hook 
 	}
 }
 
-func (f *firewall) writeInput(c *nftables.Conn, t *nftables.Table) {
+// dnsOver are the protocols that questions for names travel by.
+var dnsOver = [...]byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP}
+
+// writeInput fills the chain of packets to the host itself; with a DNS server
+// at each bridge sets[1] has the bridges' own addresses.
+func (f *firewall) writeInput(c *nftables.Conn, t *nftables.Table, sets []*nftables.Set) {
 	rule := f.chain(c, t, "input", nftables.ChainHookInput)
 	rule(f.from(), established(), verdict(expr.VerdictAccept))
-	for _, r := range resolvers() {
-		for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+	ask := resolvers()
+	for _, proto := range dnsOver {
+		switch {
+		case f.atGateways():
+			rule(f.from(), port(proto, 53), arrivesAt(sets[1]), verdict(expr.VerdictAccept))
+		case f.resolver.IsValid():
+			rule(f.from(), to(netip.PrefixFrom(f.resolver, f.resolver.BitLen())), port(proto, 53), verdict(expr.VerdictAccept))
+		}
+		for _, r := range ask {
 			rule(f.from(), to(netip.PrefixFrom(r, r.BitLen())), port(proto, 53), verdict(expr.VerdictAccept))
 		}
 	}
@@ -196,7 +253,7 @@ func (f *firewall) writeForward(c *nftables.Conn, t *nftables.Table, same *nftab
 	rule(interfacesIn(same), verdict(expr.VerdictAccept))
 	rule(f.into(), verdict(expr.VerdictDrop))
 	for _, r := range resolvers() {
-		for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+		for _, proto := range dnsOver {
 			rule(f.from(), to(netip.PrefixFrom(r, r.BitLen())), port(proto, 53), verdict(expr.VerdictAccept))
 		}
 	}
@@ -234,6 +291,17 @@ func interfacesIn(s *nftables.Set) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 2},
+		&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID},
+	}
+}
+
+// arrivesAt looks the interface and the destination address up, as one key.
+func arrivesAt(s *nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.NFPROTO_IPV4}},
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		&expr.Payload{DestRegister: 2, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
 		&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID},
 	}
 }

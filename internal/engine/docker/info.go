@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -46,6 +47,7 @@ func (d *Docker) Info(ctx context.Context) (engine.Info, error) {
 		}
 	}
 	out.Warnings = append(out.Warnings, hostWarnings(res.Info)...)
+	out.Warnings = append(out.Warnings, d.nameWarnings(resolvers())...)
 	return out, nil
 }
 
@@ -73,6 +75,18 @@ func hostWarnings(i system.Info) []string {
 		out = append(out, `live-restore is off: apps stop while Docker restarts (set "live-restore": true in /etc/docker/daemon.json)`)
 	}
 	return out
+}
+
+// nameWarnings says why apps do not find each other by name though there is a
+// DNS server for it.
+func (d *Docker) nameWarnings(hosts []netip.Addr) []string {
+	if !d.o.Resolver.IsValid() || d.nameServers(appNetwork{gateway: d.o.Pool.Addr()}, hosts) != nil {
+		return nil
+	}
+	if !d.local {
+		return []string{"apps do not ask Landward's DNS server: Docker is on another host"}
+	}
+	return []string{"apps do not ask Landward's DNS server, and so do not find each other by name: this host's own resolver is on a loopback address, so nobody would tell them names on the internet (name resolvers with --dns-forward)"}
 }
 
 var runcVersion = regexp.MustCompile(`^v?(\d+)\.(\d+)\.(\d+)`)

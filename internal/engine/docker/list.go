@@ -2,7 +2,9 @@ package docker
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"os"
 	"regexp"
 	"strconv"
 	"time"
@@ -25,6 +27,9 @@ func (d *Docker) List(ctx context.Context, appID int64) ([]engine.Container, err
 	if err != nil {
 		return nil, explain("list containers", err)
 	}
+	if err := d.recall(ctx); err != nil {
+		return nil, err
+	}
 	out := make([]engine.Container, 0, len(list.Items))
 	for _, s := range list.Items {
 		// A summary lacks exit codes, times and the restart rule.
@@ -36,7 +41,7 @@ func (d *Docker) List(ctx context.Context, appID int64) ([]engine.Container, err
 			return nil, explain("inspect container", err)
 		}
 		if !isGoing(c.Container) {
-			out = append(out, fromInspect(c.Container))
+			out = append(out, d.describe(c.Container))
 		}
 	}
 	return out, nil
@@ -65,9 +70,13 @@ func (d *Docker) Inspect(ctx context.Context, id string) (engine.Container, erro
 	if err != nil {
 		return engine.Container{}, err
 	}
-	out := fromInspect(c)
+	if err := d.recall(ctx); err != nil {
+		return engine.Container{}, err
+	}
+	out := d.describe(c)
 	if d.local && out.State == engine.Running {
 		out.Listening = listening(c.State.Pid, c.ID)
+		out.Memory = memory(os.DirFS("/"), c.State.Pid, c.ID)
 	}
 	return out, nil
 }
@@ -106,7 +115,16 @@ func (d *Docker) isUnit(c container.InspectResponse, unit string) bool {
 	return c.Config != nil && c.Config.Labels[labelInstance] == d.o.Instance && c.Config.Labels[labelUnit] == unit
 }
 
-// fromInspect says a container in the contract's words.
+// describe says a container in the contract's words.
+func (d *Docker) describe(c container.InspectResponse) engine.Container {
+	out := fromInspect(c)
+	if subnet := d.nets.subnet(out.AppID); subnet.Contains(out.Addr) {
+		out.Network = subnet
+	}
+	return out
+}
+
+// fromInspect is what the container itself says.
 func fromInspect(c container.InspectResponse) engine.Container {
 	l := c.Config.Labels
 	out := engine.Container{
@@ -160,10 +178,13 @@ func parseTime(s string) time.Time {
 // Watch implements engine.Engine.
 func (d *Docker) Watch(ctx context.Context) (<-chan engine.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
+	// From this instant on, though the stream may open a little later: whoever
+	// lists next must hear of all that comes after.
+	since := time.Now()
 	filter := d.mine().Add("type", string(events.ContainerEventType)).
 		Add("event", string(events.ActionStart), string(events.ActionDie), string(events.ActionOOM), string(events.ActionDestroy),
 			string(events.ActionRename))
-	res := d.api.Events(ctx, client.EventsListOptions{Filters: filter})
+	res := d.api.Events(ctx, client.EventsListOptions{Filters: filter, Since: fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond())})
 	select {
 	case err := <-res.Err: // the connection failed before anything came
 		cancel()
@@ -185,7 +206,9 @@ func (d *Docker) Watch(ctx context.Context) (<-chan engine.Event, error) {
 				}
 				select {
 				case out <- toEvent(m):
-				default: // a slow reader: it will look anyway
+				default:
+					d.o.Log.Warn("container events are not read; the stream ends and begins again")
+					return // nobody may believe to have heard of everything
 				}
 			}
 		}

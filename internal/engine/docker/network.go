@@ -17,9 +17,10 @@ import (
 
 // appNetwork is one app's bridge.
 type appNetwork struct {
-	id     string
-	name   string
-	subnet netip.Prefix
+	id      string
+	name    string
+	subnet  netip.Prefix
+	gateway netip.Addr // the host's own address in it
 }
 
 // networks caches which networks exist and keeps two apps from choosing the
@@ -28,6 +29,9 @@ type networks struct {
 	mu       sync.Mutex
 	known    map[int64]appNetwork
 	reserved map[netip.Prefix]bool // chosen, being created
+	// earlier are the subnets of networks that were there before us, once they
+	// have been listed. No container has been made in them by this engine yet.
+	earlier map[int64]netip.Prefix
 }
 
 func (n *networks) get(app int64) (appNetwork, bool) {
@@ -50,6 +54,32 @@ func (n *networks) forget(app int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.known, app)
+	delete(n.earlier, app)
+}
+
+// subnet returns the subnet of an app's network, invalid where it has none.
+func (n *networks) subnet(app int64) netip.Prefix {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if net, ok := n.known[app]; ok {
+		return net.subnet
+	}
+	return n.earlier[app]
+}
+
+func (n *networks) recalled() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.earlier != nil
+}
+
+func (n *networks) recall(earlier map[int64]appNetwork) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.earlier = map[int64]netip.Prefix{}
+	for app, net := range earlier {
+		n.earlier[app] = net.subnet
+	}
 }
 
 // reserve takes the first of candidates that is neither in use nor reserved.
@@ -100,7 +130,8 @@ func (d *Docker) network(ctx context.Context, app int64, name string) (appNetwor
 		}
 	}
 	if d.local {
-		d.fence.admit(d.names.bridge(app), func() []string { return append(d.bridges(list.Items), d.names.bridge(app)) })
+		b := bridge{d.names.bridge(app), net.gateway}
+		d.fence.admit(b, func() []bridge { return append(d.bridges(list.Items), b) })
 	}
 	d.nets.put(app, net)
 	return net, nil
@@ -114,18 +145,35 @@ func (d *Docker) learn(list []network.Summary) map[int64]appNetwork {
 		if n.Labels[labelInstance] != d.o.Instance || err != nil || len(n.IPAM.Config) == 0 {
 			continue
 		}
-		found[app] = appNetwork{id: n.ID, name: n.Name, subnet: n.IPAM.Config[0].Subnet}
+		c := n.IPAM.Config[0]
+		if !c.Gateway.IsValid() {
+			c.Gateway = c.Subnet.Addr().Next() // what we ask for
+		}
+		found[app] = appNetwork{id: n.ID, name: n.Name, subnet: c.Subnet, gateway: c.Gateway}
 	}
 	return found
 }
 
-// bridges names the interfaces of this instance's networks in list.
-func (d *Docker) bridges(list []network.Summary) []string {
-	var names []string
-	for app := range d.learn(list) {
-		names = append(names, d.names.bridge(app))
+// recall lists, once, the networks that an engine before this one has made.
+func (d *Docker) recall(ctx context.Context) error {
+	if d.nets.recalled() {
+		return nil
 	}
-	return names
+	list, err := d.api.NetworkList(ctx, client.NetworkListOptions{Filters: d.mine()})
+	if err != nil {
+		return explain("list networks", err)
+	}
+	d.nets.recall(d.learn(list.Items))
+	return nil
+}
+
+// bridges are the interfaces of this instance's networks in list.
+func (d *Docker) bridges(list []network.Summary) []bridge {
+	var out []bridge
+	for app, net := range d.learn(list) {
+		out = append(out, bridge{d.names.bridge(app), net.gateway})
+	}
+	return out
 }
 
 // assertFence sets the packet filter up anew for the networks that exist.
@@ -169,7 +217,7 @@ func (d *Docker) createNetwork(ctx context.Context, app int64, appName string, l
 }
 
 func (d *Docker) createBridge(ctx context.Context, app int64, appName string, subnet netip.Prefix) (appNetwork, error) {
-	name := d.names.network(app)
+	name, gateway := d.names.network(app), subnet.Addr().Next()
 	options := map[string]string{"com.docker.network.bridge.name": d.names.bridge(app)}
 	if mtu := uplinkMTU(); d.local && mtu > 0 {
 		// Docker takes 1500 for granted; on a narrower uplink large packets of
@@ -179,7 +227,7 @@ func (d *Docker) createBridge(ctx context.Context, app int64, appName string, su
 	res, err := d.api.NetworkCreate(ctx, name, client.NetworkCreateOptions{
 		Driver:  "bridge",
 		Options: options,
-		IPAM:    &network.IPAM{Driver: "default", Config: []network.IPAMConfig{{Subnet: subnet, Gateway: subnet.Addr().Next()}}},
+		IPAM:    &network.IPAM{Driver: "default", Config: []network.IPAMConfig{{Subnet: subnet, Gateway: gateway}}},
 		Labels: map[string]string{
 			labelInstance: d.o.Instance,
 			labelApp:      strconv.FormatInt(app, 10),
@@ -189,7 +237,7 @@ func (d *Docker) createBridge(ctx context.Context, app int64, appName string, su
 	if err != nil {
 		return appNetwork{}, err
 	}
-	return appNetwork{id: res.ID, name: name, subnet: subnet}, nil
+	return appNetwork{id: res.ID, name: name, subnet: subnet, gateway: gateway}, nil
 }
 
 // preferredSubnet is where the app's containers have their addresses already:

@@ -26,13 +26,15 @@ type admitted struct {
 
 // admit turns a unit into what Docker is asked for, checked.
 func (d *Docker) admit(o order, img imageConfig, net appNetwork, addr netip.Addr) (admitted, error) {
-	s := d.spec(o, img, net, addr)
+	dns := d.nameServers(net, resolvers())
+	s := d.spec(o, img, net, addr, dns)
 	err := policy.Check(s, policy.Limits{
 		NamePrefix:   d.names.containerPrefix(),
 		Network:      net.name,
 		Subnet:       net.subnet,
 		VolumePrefix: d.names.volumePrefix(o.AppID),
 		Max:          d.o.Max,
+		DNS:          dns,
 	})
 	if err != nil {
 		return admitted{}, err
@@ -42,7 +44,7 @@ func (d *Docker) admit(o order, img imageConfig, net appNetwork, addr netip.Addr
 
 // spec describes the unit's container in full: the runtime profile, and what
 // the unit and its image say.
-func (d *Docker) spec(o order, img imageConfig, net appNetwork, addr netip.Addr) policy.Spec {
+func (d *Docker) spec(o order, img imageConfig, net appNetwork, addr netip.Addr, dns []netip.Addr) policy.Spec {
 	u := o.Unit
 	user := u.User
 	if user == "" {
@@ -66,6 +68,9 @@ func (d *Docker) spec(o order, img imageConfig, net appNetwork, addr netip.Addr)
 	s.Healthcheck = []string{"NONE"}
 	s.NetworkMode = net.name
 	s.Addr = addr
+	if len(dns) > 0 {
+		s.DNS, s.DNSOptions = dns, policy.ResolverOptions()
+	}
 	for _, v := range u.Volumes {
 		s.Mounts = append(s.Mounts, policy.Mount{
 			Type: string(mount.TypeVolume), Source: d.names.volumePrefix(u.AppID) + v.Name, Target: v.Path, ReadOnly: v.ReadOnly,
@@ -77,6 +82,37 @@ func (d *Docker) spec(o order, img imageConfig, net appNetwork, addr netip.Addr)
 		s.Restart = policy.RestartUnlessStopped
 	}
 	return s
+}
+
+// maxNameServers is how many Docker's own resolver asks, one after the other.
+const maxNameServers = 3
+
+// nameServers are whom a container's questions go to, in order: our own DNS
+// server, and, for the time that it does not answer or where it refuses, the
+// host's resolvers. Docker asks the next one at once when it is refused or
+// nobody is there, and after 4 s when there is no answer.
+//
+// nil leaves it to Docker: without a DNS server of ours, and where nobody else
+// could be asked about the internet.
+func (d *Docker) nameServers(net appNetwork, hosts []netip.Addr) []netip.Addr {
+	own := d.o.Resolver
+	if !own.IsValid() || !d.local {
+		return nil
+	}
+	if own.IsUnspecified() {
+		own = net.gateway
+	}
+	list := []netip.Addr{own}
+	for _, r := range hosts {
+		// The apps' networks have IPv4 only.
+		if r.Is4() && len(list) < maxNameServers && !slices.Contains(list, r) {
+			list = append(list, r)
+		}
+	}
+	if len(list) == 1 && !d.o.Forwards {
+		return nil
+	}
+	return list
 }
 
 func (d *Docker) labels(u engine.Unit, addr netip.Addr) map[string]string {
@@ -131,6 +167,8 @@ func createOptions(s policy.Spec) client.ContainerCreateOptions {
 		},
 		HostConfig: &container.HostConfig{
 			NetworkMode:    container.NetworkMode(s.NetworkMode),
+			DNS:            s.DNS,
+			DNSOptions:     s.DNSOptions,
 			RestartPolicy:  restartPolicy(s),
 			LogConfig:      container.LogConfig{Type: s.LogDriver, Config: s.LogOptions},
 			CapAdd:         s.CapAdd,

@@ -62,6 +62,57 @@ func TestCreateOptionsAreComplete(t *testing.T) {
 	}
 }
 
+// Without a DNS server of ours nothing is said about name servers; with one it
+// is the first, and those of the host come after it.
+func TestNameServers(t *testing.T) {
+	addrs := func(list ...string) (out []netip.Addr) {
+		for _, a := range list {
+			out = append(out, netip.MustParseAddr(a))
+		}
+		return out
+	}
+	net := appNetwork{subnet: netip.MustParsePrefix("10.88.0.64/26"), gateway: netip.MustParseAddr("10.88.0.65")}
+	for _, tt := range []struct {
+		name     string
+		resolver string
+		forwards bool
+		docker   string
+		hosts    []netip.Addr
+		want     []netip.Addr
+		warns    bool
+	}{
+		{"off", "", false, "", addrs("192.0.2.1"), nil, false},
+		{"at each bridge", "0.0.0.0", false, "", addrs("192.0.2.1"), addrs("10.88.0.65", "192.0.2.1"), false},
+		{"one address", "192.0.2.9", false, "", addrs("192.0.2.1"), addrs("192.0.2.9", "192.0.2.1"), false},
+		{"three at most, each once, IPv4 only", "192.0.2.1", false, "", addrs("192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.2", "192.0.2.3", "192.0.2.4"),
+			addrs("192.0.2.1", "192.0.2.2", "192.0.2.3"), false},
+		{"nobody for the internet", "0.0.0.0", false, "", addrs("2001:db8::1"), nil, true},
+		{"but ours", "0.0.0.0", true, "", nil, addrs("10.88.0.65"), false},
+		{"Docker elsewhere", "0.0.0.0", true, "tcp://192.0.2.5:2375", nil, nil, true},
+	} {
+		o := Options{Instance: "test", Forwards: tt.forwards, Host: tt.docker}
+		if tt.resolver != "" {
+			o.Resolver = netip.MustParseAddr(tt.resolver)
+		}
+		d, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := d.nameServers(net, tt.hosts); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+		if got := d.nameWarnings(tt.hosts); (len(got) > 0) != tt.warns {
+			t.Errorf("%s: warnings %q", tt.name, got)
+		}
+		u := engine.Unit{ID: "a7-x", AppID: 7, Image: "sha256:" + strings.Repeat("a", 64), Restart: engine.RestartNever,
+			Resources: landward.Resources{Memory: 1 << 20, MilliCPU: 250, Pids: 5}}
+		s := d.spec(order{Unit: u}, imageConfig{}, net, netip.MustParseAddr("10.88.0.70"), tt.want)
+		if h := createOptions(s).HostConfig; !slices.Equal(h.DNS, tt.want) || (len(h.DNSOptions) > 0) != (tt.want != nil) {
+			t.Errorf("%s: Docker is told %v %v", tt.name, h.DNS, h.DNSOptions)
+		}
+	}
+}
+
 // wantSet checks that exactly the named fields of v are set.
 func wantSet(t *testing.T, what string, v any, names ...string) {
 	t.Helper()
@@ -78,6 +129,7 @@ func TestOptions(t *testing.T) {
 	for _, bad := range []Options{
 		{}, {Instance: "UPPER"}, {Instance: "-x"}, {Instance: strings.Repeat("x", 33)},
 		{Instance: "x", Pool: netip.MustParsePrefix("10.0.0.0/16"), SubnetBits: 30},
+		{Instance: "x", Resolver: netip.MustParseAddr("127.0.0.1")}, {Instance: "x", Resolver: netip.MustParseAddr("2001:db8::1")},
 		{Instance: "x", Pool: netip.MustParsePrefix("10.0.0.0/16"), SubnetBits: 8},
 		{Instance: "x", Pool: netip.MustParsePrefix("fd00::/64")},
 		{Instance: "x", Egress: "none"},

@@ -139,6 +139,31 @@ func addressStable(t *testing.T, s *suite) {
 	}
 }
 
+func networkOwn(t *testing.T, s *suite) {
+	app, other := s.app(t), s.app(t)
+	held := s.unit(app, "held")
+	held.Hold = true
+	first, second := s.apply(t, held), s.apply(t, s.unit(app, "runs"))
+	if !first.Network.IsValid() || first.Network != first.Network.Masked() || !first.Network.Contains(first.Addr) {
+		t.Errorf("%s is in the network %s", first.Addr, first.Network)
+	}
+	if second.Network != first.Network || !second.Network.Contains(second.Addr) {
+		t.Errorf("two of an app are in the networks %s and %s", first.Network, second.Network)
+	}
+	if foreign := s.apply(t, s.unit(other, "x")); foreign.Network.Overlaps(first.Network) {
+		t.Errorf("two apps are in the networks %s and %s", first.Network, foreign.Network)
+	}
+	list, err := s.Engine.List(ctx(t), app)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%d containers, %v", len(list), err)
+	}
+	for _, c := range append(list, s.inspect(t, held.ID)) {
+		if c.Network != first.Network {
+			t.Errorf("%s is listed in the network %s, not %s", c.Unit, c.Network, first.Network)
+		}
+	}
+}
+
 func describes(t *testing.T, s *suite) {
 	u := s.unit(s.app(t), "described")
 	u.Service, u.Process, u.Index, u.Release, u.Kind = "api", "worker", 7, 42, engine.KindCron

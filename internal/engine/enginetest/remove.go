@@ -143,6 +143,23 @@ func listening(t *testing.T, s *suite) {
 	}
 }
 
+func memory(t *testing.T, s *suite) {
+	u := s.unit(s.app(t), "remembers", "serve", "0.0.0.0:8080")
+	s.apply(t, u)
+	s.untilSays(t, u.ID, "ready")
+	if got := s.inspect(t, u.ID).Memory; got < 64<<10 || got > 1<<30 {
+		t.Errorf("it uses %d bytes", got)
+	}
+	if err := s.Engine.Remove(ctx(t), u.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	u.Hold = true
+	s.apply(t, u)
+	if got := s.inspect(t, u.ID).Memory; got != 0 {
+		t.Errorf("one that does not run uses %d bytes", got)
+	}
+}
+
 func watch(t *testing.T, s *suite) {
 	c, cancel := context.WithCancel(ctx(t))
 	events, err := s.Engine.Watch(c)

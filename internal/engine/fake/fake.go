@@ -173,7 +173,7 @@ func (e *Engine) ensure(u engine.Unit) (*container, error) {
 		is: engine.Container{
 			Unit: u.ID, Engine: "fake-" + rand.Text(), AppID: u.AppID, App: u.App, Service: u.Service,
 			Process: u.Process, Index: u.Index, Kind: u.Kind, Release: u.Release, Spec: u.Spec, Image: u.Image,
-			State: engine.Created, Restart: u.Restart, Addr: addr, CreatedAt: e.o.Now(),
+			State: engine.Created, Restart: u.Restart, Addr: addr, Network: netip.PrefixFrom(addr, subnetBits).Masked(), CreatedAt: e.o.Now(),
 		},
 	}
 	e.containers[u.ID] = c
@@ -204,14 +204,17 @@ func (e *Engine) check(u engine.Unit, img *image, addr netip.Addr) error {
 	return policy.Check(s, policy.Limits{NamePrefix: "fake-", Network: "fake", Subnet: e.o.Pool, VolumePrefix: "fake-"})
 }
 
-// address returns the lowest free one of the app's /26. e.mu is held.
+// subnetBits is the prefix length of one app's network.
+const subnetBits = 26
+
+// address returns the lowest free one of the app's subnet. e.mu is held.
 func (e *Engine) address(app int64) (netip.Addr, error) {
 	taken := map[netip.Addr]bool{}
 	for _, c := range e.containers {
 		taken[c.is.Addr] = true
 	}
 	first := e.o.Pool.Masked().Addr().As4()
-	offset := app % (1 << (26 - min(26, e.o.Pool.Bits()))) * 64
+	offset := app % (1 << (subnetBits - min(subnetBits, e.o.Pool.Bits()))) * 64
 	for i := offset + 2; i < offset+63; i++ {
 		a := first
 		a[2] += byte(i >> 8)
@@ -281,6 +284,9 @@ func (e *Engine) all(appID int64) []*container {
 	return out
 }
 
+// memory is what every container of the fake uses while it runs.
+const memory = 24 << 20
+
 // Inspect implements engine.Engine.
 func (e *Engine) Inspect(ctx context.Context, id string) (engine.Container, error) {
 	if err := e.fail(ctx, "Inspect"); err != nil {
@@ -295,6 +301,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (engine.Container, erro
 	out := c.is
 	if c.life != nil {
 		out.Listening = slices.Clone(c.life.listening)
+		out.Memory = memory
 	}
 	return out, nil
 }
@@ -337,6 +344,8 @@ func (e *Engine) tell(c *container, action string) {
 		select {
 		case ch <- engine.Event{Unit: c.unit.ID, AppID: c.unit.AppID, Action: action, At: e.o.Now()}:
 		default:
+			delete(e.watchers, ch)
+			close(ch)
 		}
 	}
 }

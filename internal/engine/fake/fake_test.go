@@ -118,3 +118,35 @@ func TestKnobs(t *testing.T) {
 		t.Error("the line that was said is not in the log")
 	}
 }
+
+// TestUnreadWatch holds that a watch which nobody reads ends rather than leave
+// something out.
+func TestUnreadWatch(t *testing.T) {
+	e := fake.New(fake.Options{})
+	t.Cleanup(e.Close)
+	e.AddImage(landward.Image{ID: fake.ImageID("x"), Ref: "x:1"})
+	u := engine.Unit{
+		ID: "a1-u", AppID: 1, Image: fake.ImageID("x"), Restart: engine.RestartNever,
+		Resources: landward.Resources{Memory: 1 << 20, MilliCPU: 100, Pids: 10},
+	}
+	events, err := e.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lives = 200
+	for range lives {
+		if _, err := e.Apply(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Remove(t.Context(), u.ID, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := 0
+	for range events { // ends: it is closed
+		told++
+	}
+	if told == 0 || told >= 2*lives {
+		t.Errorf("%d events came", told)
+	}
+}

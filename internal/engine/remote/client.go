@@ -175,9 +175,10 @@ func (c *Client) Watch(ctx context.Context) (<-chan engine.Event, error) {
 		_, _ = receive(ctx, c, res.Body, func(e engine.Event) error { // how it ended does not matter
 			select {
 			case out <- e:
-			default: // a slow reader: it will look anyway
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
 			}
-			return nil
 		})
 	}()
 	return out, nil

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -51,7 +52,10 @@ func (e *Edge) adminServer() *http.Server {
 	mux.HandleFunc("PUT /v1/certs/{host}", e.handlePutPair)
 	mux.HandleFunc("DELETE /v1/certs/{host}", e.handleRemovePair)
 	mux.HandleFunc("GET /metrics", e.handleMetrics)
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	l := e.o.Limits
+	patient := &patience{body: cmp.Or(l.ReadTimeout, time.Minute), answer: cmp.Or(l.WriteTimeout, time.Minute), next: mux}
+	return &http.Server{Handler: patient, ReadHeaderTimeout: cmp.Or(l.HeaderTimeout, 10*time.Second),
+		IdleTimeout: cmp.Or(l.IdleTimeout, 75*time.Second), MaxHeaderBytes: 64 << 10}
 }
 
 func serveAdmin(s *http.Server, l net.Listener) error {

@@ -36,7 +36,8 @@ type Options struct {
 	LogBytes   int64 // per app
 	Quiet      bool  // no access logs
 	Log        *slog.Logger
-	Limits     plane.Limits
+	Limits     plane.Limits  // of clients, whatever they speak, and of control
+	Handshake  time.Duration // until keys are agreed on [30 s; HTTP/3: 10 s]
 	Grace      time.Duration // for requests in progress at shutdown [10 s]
 
 	// Certs says where certificates come from; OnDemand is set here. Used with
@@ -54,9 +55,9 @@ type Options struct {
 	// ProxyProtocol they begin each connection with the PROXY protocol.
 	Trusted       []netip.Prefix
 	ProxyProtocol bool
-	// Inherit returns a listener that another process has opened for us, by
-	// its name ("http", "https"), or nil.
-	Inherit func(name string) (net.Listener, error)
+	// Inherit returns a socket that another process has opened for us, by its
+	// name (the Name functions and constants say which there are), or nil.
+	Inherit func(name string) (*os.File, error)
 }
 
 // probeLimit is how long a start waits for the targets of the table on disk.
@@ -78,8 +79,11 @@ type Edge struct {
 	put    sync.Mutex // held while a table is applied and written
 	tables route.Reader
 	wanted []cert.Host // of the table in use
+	inside []shown     // of it: what the apps' networks see
 	public net.Listener
 	secure net.Listener // nil without HTTPS
+	quic   handed       // of HTTP/3
+	named  bool         // the DNS server has its sockets
 	admin  net.Listener
 }
 
@@ -90,7 +94,7 @@ func New(o Options) (*Edge, error) {
 		o.Grace = 10 * time.Second
 	}
 	if o.Inherit == nil {
-		o.Inherit = func(string) (net.Listener, error) { return nil, nil }
+		o.Inherit = func(string) (*os.File, error) { return nil, nil }
 	}
 	e := &Edge{o: o, log: o.Log, ending: make(chan struct{})}
 	e.logs = access.New(access.Options{Dir: o.LogDir, Log: o.Log, Keep: o.LogKeep, KeepBytes: o.LogBytes})
@@ -107,7 +111,7 @@ func New(o Options) (*Edge, error) {
 		Wake:    func(app int64) { e.events.tell(Event{Kind: EventWake, AppID: app}) },
 		Idle:    func(app int64) { e.events.tell(Event{Kind: EventIdle, AppID: app}) },
 		Local:   e.isLocal,
-		ToHTTPS: e.hasCertificate, Challenge: challenge, HTTPSPort: portOf(o.HTTPS),
+		ToHTTPS: e.hasCertificate, Covers: e.covers, Challenge: challenge, HTTPSPort: portOf(o.HTTPS),
 		Trusted: o.Trusted,
 	})
 	if o.DNSAddr != "" {
@@ -125,25 +129,31 @@ type quiet struct{}
 func (quiet) Access(*route.Entry) {}
 
 // Listen opens the listeners, so that an address in use is an error at once.
-func (e *Edge) Listen() error {
-	var err error
-	if e.public, err = e.listen("http", e.o.HTTP); err != nil {
+// What can be had a moment later without harm to others, Run waits for.
+func (e *Edge) Listen() (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.closeFaces(), e.disinherit())
+		}
+	}()
+	if e.public, err = e.listen(NameHTTP, e.o.HTTP); err != nil {
 		return err
 	}
 	if e.o.HTTPS != "" {
-		if e.secure, err = e.listen("https", e.o.HTTPS); err != nil {
-			return errors.Join(err, e.public.Close())
+		if e.secure, err = e.listen(NameHTTPS, e.o.HTTPS); err != nil {
+			return err
 		}
 	}
-	if e.admin, err = listenPrivate(e.o.Socket); err != nil {
-		return errors.Join(err, e.closeFaces())
+	if err = e.inherit(); err != nil {
+		return err
 	}
-	return nil
+	e.admin, err = listenPrivate(e.o.Socket)
+	return err
 }
 
 // listen takes over a listener, or opens one.
 func (e *Edge) listen(name, addr string) (net.Listener, error) {
-	l, err := e.o.Inherit(name)
+	l, err := e.inheritListener(name)
 	if err == nil && l == nil {
 		l, err = net.Listen("tcp", addr)
 	}
@@ -153,10 +163,13 @@ func (e *Edge) listen(name, addr string) (net.Listener, error) {
 	return e.proxied(l), nil
 }
 
+// closeFaces closes what Listen has opened for clients.
 func (e *Edge) closeFaces() error {
-	err := e.public.Close()
-	if e.secure != nil {
-		err = errors.Join(err, e.secure.Close())
+	var err error
+	for _, l := range []net.Listener{e.public, e.secure} {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
 	}
 	return err
 }
@@ -182,6 +195,8 @@ func (e *Edge) Run(ctx context.Context) error {
 		}
 	}
 	e.restore(ctx)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 
 	// These outlive ctx: requests that finish late still have limits and logs.
 	late, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -197,13 +212,17 @@ func (e *Edge) Run(ctx context.Context) error {
 	}
 	admin := e.adminServer()
 	failed := make(chan error, 4)
-	var faces sync.WaitGroup
-	faces.Go(func() { failed <- e.plane.Serve(e.public, "http") })
-	faces.Go(func() { failed <- serveAdmin(admin, e.admin) })
+	var doors, inner sync.WaitGroup
+	doors.Go(func() { failed <- e.plane.Serve(e.public, "http") })
+	inner.Go(func() { failed <- serveAdmin(admin, e.admin) })
 	if e.secure != nil {
-		faces.Go(func() { failed <- e.plane.Accept(e.secure, e.serveTLS) })
+		doors.Go(func() { failed <- e.plane.Accept(e.secure, e.serveTLS) })
 		if e.o.HTTP3 {
-			background.Go(func() { e.note("serve HTTP/3", e.serveQUIC(ctx, late)) })
+			release := e.plane.Hold()
+			background.Go(func() {
+				defer release()
+				e.note("serve HTTP/3", e.serveQUIC(ctx, late))
+			})
 		}
 	}
 	e.log.Info("edge serves", "http", e.public.Addr().String(), "https", e.SecureAddr(), "generation", e.plane.Generation())
@@ -214,13 +233,15 @@ func (e *Edge) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	e.log.Info("edge stops", "connections", e.plane.Snapshot().Connections)
+	end()
 	close(e.ending)
 	err = errors.Join(err, e.closeFaces())
+	doors.Wait() // whoever has been let in is known from here on
 	grace, cancel := context.WithTimeout(late, e.o.Grace)
 	defer cancel()
 	e.shutdown(grace)
 	err = errors.Join(err, admin.Close(), e.removeOwnSocket())
-	faces.Wait()
+	inner.Wait()
 	stop()
 	background.Wait()
 	e.log.Info("edge stopped", "connections", e.plane.Snapshot().Connections)
@@ -235,6 +256,9 @@ func (e *Edge) shutdown(ctx context.Context) {
 	}
 	all.Go(func() { e.plane.Shutdown(ctx) })
 	all.Wait()
+	if e.h2 != nil {
+		e.h2.Shutdown(ctx) // who was in a handshake then
+	}
 }
 
 func (e *Edge) note(what string, err error) {
@@ -275,6 +299,7 @@ func (e *Edge) use(text []byte) (route.Table, error) {
 	}
 	if err == nil {
 		e.want(t)
+		e.show(t)
 	}
 	return t, err
 }

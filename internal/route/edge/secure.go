@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -17,8 +18,9 @@ import (
 	"landward/internal/route/h3"
 )
 
-// handshakeWithin is how long a client may take to agree on keys. A first
-// certificate that is ordered meanwhile has its own limit, which is shorter.
+// handshakeWithin is how long a client may take to agree on keys where nothing
+// else is said. A first certificate that is ordered meanwhile has its own limit,
+// which is shorter.
 const handshakeWithin = 30 * time.Second
 
 // secureWith makes what HTTPS needs.
@@ -35,7 +37,10 @@ func (e *Edge) secureWith(o Options) error {
 	if e.certs, err = cert.New(c); err != nil {
 		return err
 	}
-	e.h2 = h2.New(h2.Options{Log: o.Log, Hand: e.hand})
+	l := o.Limits
+	e.h2 = h2.New(h2.Options{Log: o.Log, Hand: e.hand, Limits: h2.Limits{
+		Header: l.Header, HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout, WriteTimeout: l.WriteTimeout,
+	}})
 	return nil
 }
 
@@ -52,6 +57,9 @@ func (e *Edge) mayOrder(_ context.Context, host string) error {
 
 // hasCertificate reports whether HTTPS works for a host.
 func (e *Edge) hasCertificate(host []byte) bool { return e.certs != nil && e.certs.Ready(string(host)) }
+
+// covers reports whether the certificate for one host is good for another.
+func (e *Edge) covers(server, host string) bool { return e.certs.Covers(server, host) }
 
 func (e *Edge) challenge(host, path string) (string, bool) {
 	if e.certs == nil {
@@ -73,7 +81,7 @@ func (e *Edge) isLocal(host string) bool {
 // serveTLS agrees on keys with a client and serves what it chose to speak.
 func (e *Edge) serveTLS(conn net.Conn) {
 	secure := tls.Server(conn, e.certs.TLSConfig())
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(e.o.Handshake, handshakeWithin))
 	err := secure.HandshakeContext(ctx)
 	cancel()
 	if err != nil {
@@ -96,25 +104,30 @@ func (e *Edge) proxied(l net.Listener) net.Listener {
 	if !e.o.ProxyProtocol || len(e.o.Trusted) == 0 {
 		return l
 	}
-	return door.Listen(l, door.Options{Trusted: e.o.Trusted, Required: true})
+	return door.Listen(l, door.Options{Trusted: e.o.Trusted, Required: true, Timeout: e.o.Limits.HeaderTimeout})
 }
 
-// A socket that another process still holds is tried again: at an upgrade the
-// old edge lets go of it when the new one is there.
+// A socket that another process still holds is tried again. Nobody hands it
+// over then: it is free when that process ends.
 const bindAgain = 100 * time.Millisecond
 
 // serveQUIC serves HTTP/3 until ctx ends, and lets requests end until late does.
 func (e *Edge) serveQUIC(ctx, late context.Context) error {
-	var conn net.PacketConn
-	err := e.bind(ctx, "HTTP/3", func() (err error) {
-		conn, err = net.ListenPacket("udp", e.secure.Addr().String())
-		return err
-	})
-	if err != nil || conn == nil {
-		return err
+	h := e.quic
+	if h.conn == nil {
+		err := e.bind(ctx, "HTTP/3", func() (err error) {
+			h.conn, err = net.ListenPacket("udp", e.secure.Addr().String())
+			return err
+		})
+		if err != nil || h.conn == nil {
+			return err
+		}
 	}
-	defer conn.Close() //nolint:errcheck // at the end
-	s := h3.New(h3.Options{TLS: e.certs.TLSConfig(), Hand: e.hand, Log: e.log})
+	defer h.conn.Close() //nolint:errcheck // at the end
+	l := e.o.Limits
+	s := h3.New(h3.Options{TLS: e.certs.TLSConfig(), Hand: e.hand, Log: e.log, Slot: h.slot, Secret: h.secret, Limits: h3.Limits{
+		Header: l.Header, HandshakeTimeout: e.o.Handshake, HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout,
+	}})
 	e.plane.SetAltSvc(s.AltSvc(portOf(e.secure.Addr().String())))
 	done := make(chan struct{})
 	go func() {
@@ -124,7 +137,7 @@ func (e *Edge) serveQUIC(ctx, late context.Context) error {
 		defer cancel()
 		s.Shutdown(grace)
 	}()
-	err = s.Serve(conn)
+	err := s.Serve(h.conn)
 	if ctx.Err() != nil {
 		<-done
 		return nil
@@ -134,9 +147,11 @@ func (e *Edge) serveQUIC(ctx, late context.Context) error {
 
 // serveDNS answers DNS until ctx ends.
 func (e *Edge) serveDNS(ctx context.Context) error {
-	err := e.bind(ctx, "DNS", func() error { return e.dns.Listen(e.o.DNSAddr) })
-	if err != nil || ctx.Err() != nil {
-		return err
+	if !e.named {
+		err := e.bind(ctx, "DNS", func() error { return e.dns.Listen(e.o.DNSAddr) })
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
 	}
 	return e.dns.Run(ctx)
 }

@@ -38,10 +38,10 @@ func checkChoices(r landward.Routing) error {
 			WithHint("use redirect or off")
 	}
 	switch r.Protocol {
-	case "", landward.ProtocolHTTP, landward.ProtocolHTTPS, landward.ProtocolH2C:
+	case "", landward.ProtocolHTTP, landward.ProtocolHTTPS, landward.ProtocolH2C, landward.ProtocolH2:
 	default:
 		return landward.Invalid("routes.protocol", "%q is not a protocol", landward.Printable(string(r.Protocol))).
-			WithHint("use http, https or h2c")
+			WithHint("use http, https, h2c or h2")
 	}
 	return checkSwitch("routes.compress", r.Compress)
 }

@@ -55,7 +55,7 @@ func TestCheckRefuses(t *testing.T) {
 	}{
 		"mode":             {func(r *R) { r.HTTPS = "on" }, "routes.https"},
 		"compress":         {func(r *R) { r.Compress = "yes" }, "routes.compress"},
-		"protocol":         {func(r *R) { r.Protocol = "h2" }, "routes.protocol"},
+		"protocol":         {func(r *R) { r.Protocol = "h3" }, "routes.protocol"},
 		"no prefix":        {func(r *R) { r.Paths[1].Prefix = "" }, "routes.paths[1].prefix"},
 		"root":             {func(r *R) { r.Paths[1].Prefix = "/" }, "routes.paths[1].prefix"},
 		"prefix twice":     {func(r *R) { r.Paths[1].Prefix = "/api" }, "routes.paths[1].prefix"},

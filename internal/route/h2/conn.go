@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -55,7 +56,8 @@ type conn struct {
 	top      uint32      // highest stream that the client has opened
 	opened   [128]uint32 // streams that were opened lately
 	ended    [128]uint32 // streams that we ended while the client may still have been sending
-	acked    bool        // the client knows our settings
+	greeted  bool        // the client is sent our settings
+	acked    bool        // and knows them
 	send     int64       // what the client lets us send on the connection
 	initial  int64       // and on a new stream
 	recv     int64       // what we let the client send on the connection
@@ -112,10 +114,18 @@ func newConn(s *Server, raw net.Conn) *conn {
 	c.encoder.init()
 	c.lanes = lane.NewSet(lane.Options{
 		Hand: s.o.Hand, Far: c.newStream, Proto: "HTTP/2.0",
-		Local: raw.LocalAddr(), Remote: raw.RemoteAddr(),
+		Local: raw.LocalAddr(), Remote: raw.RemoteAddr(), Server: serverName(raw),
 		Max: 2 * c.limits.Streams, Credit: max(c.limits.StreamWindow/4, 1),
 	})
 	return c
+}
+
+// serverName is the name that a client's handshake asked for.
+func serverName(raw net.Conn) string {
+	if c, ok := raw.(*tls.Conn); ok {
+		return c.ConnectionState().ServerName
+	}
+	return ""
 }
 
 // serve serves the connection until it ends.

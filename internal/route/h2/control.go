@@ -13,6 +13,7 @@ func (c *conn) greet() {
 	p = appendSetting(p, setNoPriorities, 1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.greeted = true
 	if c.ready(frameHead + len(p)) {
 		c.out = append(appendFrame(c.out, len(p), frameSettings, 0, 0), p...)
 	}

@@ -6,6 +6,7 @@ import "time"
 // is told that it is to open no more streams, and after the time in which those
 // on their way have come, which one was the last.
 type goaway struct {
+	due   int64 // since when a connection is to be left that has only begun, 0: is not
 	at    int64 // when the first was sent, 0: not yet
 	final bool
 }
@@ -16,22 +17,35 @@ const goawayGap = int64(time.Second)
 // leavingPing is what our PING says.
 const leavingPing = "landward"
 
-// wind begins to leave.
+// wind begins to leave. A client that has not been greeted yet gets an answer
+// first: a connection that is left before it was used is an error to most.
 func (c *conn) wind(now int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.greeted {
+		c.goaway.due = max(now, 1)
+		return
+	}
+	c.windDown(now)
+}
+
+// windDown sends the first GOAWAY. The caller holds mu.
+func (c *conn) windDown(now int64) {
 	if c.goaway.at != 0 {
 		return
 	}
-	c.goaway.at = max(now, 1)
+	c.goaway.due, c.goaway.at = 0, max(now, 1)
 	c.putGoAway(maxWindow, codeNo, "")
 	if c.ready(frameHead + len(leavingPing)) {
 		c.out = append(appendFrame(c.out, len(leavingPing), framePing, 0, 0), leavingPing...)
 	}
 }
 
-// windOn sends the final GOAWAY once its time has come. The caller holds mu.
+// windOn sends the next GOAWAY once its time has come. The caller holds mu.
 func (c *conn) windOn(now int64) {
+	if c.goaway.due != 0 && now-c.goaway.due >= goawayGap {
+		c.windDown(now)
+	}
 	if c.goaway.at != 0 && now-c.goaway.at >= goawayGap {
 		c.windUp()
 	}

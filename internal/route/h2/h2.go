@@ -75,7 +75,8 @@ type Server struct {
 	conns   map[*conn]struct{}
 	timer   *time.Timer // runs while there are connections
 	closing bool
-	empty   chan struct{} // closed when the last connection has gone after Shutdown
+	over    bool          // Shutdown's time has come to its end
+	empty   chan struct{} // closed while there are no connections
 }
 
 // New makes a Server. It starts nothing.
@@ -84,7 +85,9 @@ func New(o Options) *Server {
 		o.Now = time.Now
 	}
 	o.Limits = o.Limits.withDefaults()
-	return &Server{o: o, epoch: o.Now(), conns: make(map[*conn]struct{}), empty: make(chan struct{})}
+	empty := make(chan struct{})
+	close(empty)
+	return &Server{o: o, epoch: o.Now(), conns: make(map[*conn]struct{}), empty: empty}
 }
 
 // ServeConn serves one connection and closes it: one on which TLS has agreed on
@@ -105,15 +108,19 @@ func (s *Server) now() int64 { return int64(s.o.Now().Sub(s.epoch)) }
 func (s *Server) enter(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.over {
 		return false
 	}
 	now := s.now()
 	if len(s.conns) == 0 {
 		s.clock.Store(now)
 		s.timer = time.AfterFunc(tick, s.tick)
+		s.empty = make(chan struct{})
 	}
 	c.start, c.quiet = now, now
+	if s.closing {
+		c.goaway.due = max(now, 1) // nobody else has it yet
+	}
 	s.conns[c] = struct{}{}
 	return true
 }
@@ -126,9 +133,7 @@ func (s *Server) leave(c *conn) {
 		return
 	}
 	s.timer.Stop()
-	if s.closing {
-		close(s.empty)
-	}
+	close(s.empty)
 }
 
 // tick looks after the limits in time of every connection.
@@ -157,27 +162,36 @@ func (s *Server) all() []*conn {
 
 // Shutdown tells all clients to go elsewhere (RFC 9113 section 6.8), lets the
 // streams in progress finish until ctx ends, then cuts them. It returns once no
-// connection is left. Connections that come later are closed at once.
+// connection is left. Those that come later, out of handshakes that had begun,
+// get one answer; who may still hand such over calls Shutdown again after the
+// last one. Once ctx has ended they are closed at once.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
-	if !s.closing {
-		s.closing = true
-		if len(s.conns) == 0 {
-			close(s.empty)
-		}
-	}
+	s.closing = true
 	s.mu.Unlock()
 	now := s.now()
 	for _, c := range s.all() {
 		c.wind(now)
 	}
 	select {
-	case <-s.empty:
-		return
+	case <-s.emptied():
 	case <-ctx.Done():
 	}
+	if ctx.Err() == nil {
+		return
+	}
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
 	for _, c := range s.all() {
 		c.kill()
 	}
-	<-s.empty
+	<-s.emptied()
+}
+
+// emptied is closed when no connection is left of those that there are now.
+func (s *Server) emptied() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.empty
 }

@@ -115,6 +115,9 @@ func (c *conn) takeBlock(id uint32, p []byte, end, self bool) error {
 		return nil // RFC 9113 section 6.8: it knows that we will not look
 	}
 	c.last = id
+	if c.goaway.due != 0 {
+		c.windDown(c.s.now())
+	}
 	switch {
 	case len(c.streams) >= c.limits.Streams:
 		return c.refuse(id, c.acked)

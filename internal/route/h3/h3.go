@@ -60,7 +60,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Options are what a Server is made of. All but Limits are required.
+// Options are what a Server is made of. TLS, Log and Hand are required.
 type Options struct {
 	TLS *tls.Config // NextProtos is replaced; at least one certificate or GetCertificate
 	Log *slog.Logger
@@ -70,6 +70,12 @@ type Options struct {
 	// the client has given the request up; reads and writes fail then too.
 	Hand   func(c net.Conn)
 	Limits Limits
+
+	// Slot is this process's place among those that serve the same address, by
+	// sockets of ListenSlots. Their Secret is the same: at least 32 bytes that
+	// nobody else knows. Empty: there is no other process.
+	Slot   int
+	Secret []byte
 }
 
 // tick is how exactly limits in time are kept.
@@ -82,11 +88,14 @@ type Server struct {
 
 	mu      sync.Mutex
 	open    int                // connections, those in their handshake too
-	perIP   map[netip.Addr]int // likewise
+	coming  int                // of them, those in their handshake
+	perIP   map[netip.Addr]int // of open
 	clients map[*client]struct{}
-	timer   *time.Timer // runs while there are clients
-	closing bool
+	timer   *time.Timer    // runs while there are clients
+	closing bool           // takes nobody new
+	serving chan struct{}  // while Serve takes new clients: closed when it no longer does
 	all     sync.WaitGroup // of clients
+	refuse  chan struct{}  // closed when nobody new is served any more
 	stopped chan struct{}  // closed when Shutdown is through
 	once    sync.Once
 }
@@ -94,7 +103,8 @@ type Server struct {
 // New makes a Server. It starts nothing.
 func New(o Options) *Server {
 	o.Limits = o.Limits.withDefaults()
-	s := &Server{o: o, perIP: make(map[netip.Addr]int), clients: make(map[*client]struct{}), stopped: make(chan struct{})}
+	s := &Server{o: o, perIP: make(map[netip.Addr]int), clients: make(map[*client]struct{}),
+		refuse: make(chan struct{}), stopped: make(chan struct{})}
 	s.http = &http3.Server{
 		Handler: http.HandlerFunc(s.serve), MaxHeaderBytes: o.Limits.Header, IdleTimeout: o.Limits.IdleTimeout,
 		ConnContext: s.greet, Logger: slog.New(slog.DiscardHandler), // it logs what clients do wrong
@@ -111,10 +121,46 @@ func (s *Server) AltSvc(port int) string {
 // Serve serves HTTP/3 on conn until Shutdown is through, and returns nil then.
 // It closes neither conn nor takes more than one.
 func (s *Server) Serve(conn net.PacketConn) error {
-	l := &s.o.Limits
-	tr := &quic.Transport{Conn: conn, VerifySourceAddress: s.suspects, ConnContext: s.admit}
+	tr := &quic.Transport{Conn: conn, ConnectionIDGenerator: ids{s.o.Slot}, VerifySourceAddress: s.suspects, ConnContext: s.admit}
+	if s.shared() {
+		reset, token, err := keys(s.o.Secret)
+		if err != nil {
+			return err
+		}
+		tr.StatelessResetKey, tr.TokenGeneratorKey = &reset, &token
+	}
 	defer func() { _ = tr.Close() }()
-	ln, err := tr.Listen(http3.ConfigureTLSConfig(s.o.TLS), &quic.Config{
+	ln, err := tr.Listen(http3.ConfigureTLSConfig(s.o.TLS), s.config())
+	if err != nil {
+		return fmt.Errorf("listen for http/3: %w", err)
+	}
+	serving := make(chan struct{})
+	s.mu.Lock()
+	s.serving = serving
+	s.mu.Unlock()
+	var closer sync.WaitGroup
+	closer.Go(func() {
+		// Refuses those whose handshake still goes on. Those who are through it
+		// are handed out first.
+		select {
+		case <-s.refuse:
+		case <-serving:
+		}
+		_ = ln.Close()
+	})
+	defer closer.Wait()
+	err = s.http.ServeListener(ln)
+	close(serving)
+	if !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve http/3: %w", err)
+	}
+	<-s.stopped // until then there are connections that need the socket
+	return nil
+}
+
+func (s *Server) config() *quic.Config {
+	l := &s.o.Limits
+	return &quic.Config{
 		HandshakeIdleTimeout:           l.HandshakeTimeout / 2, // the whole handshake may take twice as long
 		MaxIdleTimeout:                 l.IdleTimeout,
 		InitialStreamReceiveWindow:     uint64(min(l.StreamWindow, 64<<10)), //nolint:gosec // positive
@@ -122,20 +168,11 @@ func (s *Server) Serve(conn net.PacketConn) error {
 		InitialConnectionReceiveWindow: uint64(min(l.ConnWindow, 256<<10)),  //nolint:gosec // positive
 		MaxConnectionReceiveWindow:     uint64(l.ConnWindow),                //nolint:gosec // positive
 		MaxIncomingStreams:             int64(l.Streams),
-		MaxIncomingUniStreams:          8,     // control, two of QPACK, and what nobody knows
-		Allow0RTT:                      false, // a request in it can be sent again by anybody
-	})
-	if err != nil {
-		return fmt.Errorf("listen for http/3: %w", err)
+		MaxIncomingUniStreams:          8, // control, two of QPACK, and what nobody knows
+		// A request in the first flight can be sent again by anybody (RFC 8470
+		// section 2). Tickets offer none, and what comes in one is thrown away.
+		Allow0RTT: false,
 	}
-	err = s.http.ServeListener(ln)
-	if !errors.Is(err, http.ErrServerClosed) {
-		_ = ln.Close()
-		return fmt.Errorf("serve http/3: %w", err)
-	}
-	<-s.stopped // until then there are connections that need the socket
-	_ = ln.Close()
-	return nil
 }
 
 // suspects reports whether a client must prove its address before anything is
@@ -160,16 +197,33 @@ func (s *Server) admit(ctx context.Context, info *quic.ClientInfo) (context.Cont
 		return nil, errFull
 	}
 	s.open++
+	s.coming++
 	s.perIP[ip]++
+	a := &arrival{}
 	context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		s.came(a)
 		s.open--
 		if s.perIP[ip]--; s.perIP[ip] <= 0 {
 			delete(s.perIP, ip)
 		}
 	})
-	return ctx, nil
+	return context.WithValue(ctx, arrivalKey{}, a), nil
+}
+
+// arrivalKey is where a connection's context has its arrival.
+type arrivalKey struct{}
+
+// arrival is a connection's handshake.
+type arrival struct{ over bool }
+
+// came notes the end of a handshake, good or bad. The caller holds mu.
+func (s *Server) came(a *arrival) {
+	if !a.over {
+		a.over = true
+		s.coming--
+	}
 }
 
 // clientKey is where a connection's context has its client.
@@ -192,7 +246,7 @@ func (s *Server) greet(ctx context.Context, conn *quic.Conn) context.Context {
 	c := &client{conn: conn, quiet: time.Now()}
 	c.lanes = lane.NewSet(lane.Options{
 		Hand: s.o.Hand, Far: newStream, Proto: "HTTP/3.0", Local: conn.LocalAddr(), Remote: conn.RemoteAddr(),
-		Max: 2 * l.Streams, Credit: 1,
+		Server: conn.ConnectionState().TLS.ServerName, Max: 2 * l.Streams, Credit: 1,
 	})
 	s.mu.Lock()
 	if len(s.clients) == 0 {
@@ -200,6 +254,9 @@ func (s *Server) greet(ctx context.Context, conn *quic.Conn) context.Context {
 	}
 	s.clients[c] = struct{}{}
 	s.all.Add(1)
+	if a, ok := conn.Context().Value(arrivalKey{}).(*arrival); ok {
+		s.came(a)
+	}
 	s.mu.Unlock()
 	context.AfterFunc(conn.Context(), func() {
 		defer s.all.Done()
@@ -227,11 +284,15 @@ func (s *Server) everyone() []*client {
 // resetsPerSecond is how many given up requests time forgives.
 const resetsPerSecond = 10
 
-// tick trims lanes and forgives.
+// tick trims lanes, forgives, and ends connections that nobody uses.
 func (s *Server) tick() {
 	now := time.Now()
 	for _, c := range s.everyone() {
 		c.lanes.Trim(now, s.o.Limits.LaneIdle)
+		if c.idle(now, s.o.Limits.IdleTimeout) {
+			// Streams may be open: with heads that do not come to their end.
+			_ = c.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+		}
 		c.mu.Lock()
 		c.resets = max(c.resets-resetsPerSecond, 0)
 		c.mu.Unlock()
@@ -276,24 +337,32 @@ func (c *client) idle(now time.Time, d time.Duration) bool {
 }
 
 // goawayGap is how long a client may still have requests on their way after it
-// was told to go elsewhere.
+// was told to go elsewhere; one that is far away, a few round trips.
 const goawayGap = 500 * time.Millisecond
 
-// Shutdown tells all clients to go elsewhere (RFC 9114 section 5.2), lets the
-// requests in progress finish until ctx ends, then cuts them. It returns once
-// no connection is left.
+// A server that another one takes over from still gets clients whose first
+// packet came before: for lull there may be such in its socket, and some that it
+// has asked to prove their address. Handshakes that have begun may take
+// settleWithin.
+const (
+	lull         = 200 * time.Millisecond
+	settleWithin = 2 * time.Second
+)
+
+// Shutdown lets handshakes in progress come to their end, tells all clients to
+// go elsewhere (RFC 9114 section 5.2), lets the requests in progress finish
+// until ctx ends, then cuts them. It returns once no connection is left. Where
+// another process has taken over, Steer must have said so before.
 func (s *Server) Shutdown(ctx context.Context) {
-	s.mu.Lock()
-	s.closing = true
-	s.mu.Unlock()
+	watch := time.NewTicker(goawayGap / 25)
+	defer watch.Stop()
+	s.settle(ctx, watch.C)
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
 		_ = s.http.Shutdown(ctx) // its error is that ctx has ended
 	}()
 	begun := time.Now()
-	watch := time.NewTicker(goawayGap / 10)
-	defer watch.Stop()
 	for waiting := true; waiting; {
 		select {
 		case <-closed:
@@ -301,7 +370,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 		case now := <-watch.C:
 			// Many clients keep the connection for a next time.
 			for _, c := range s.everyone() {
-				if now.Sub(begun) >= goawayGap && c.idle(now, goawayGap) {
+				if gap := max(goawayGap, 3*c.conn.ConnectionStats().SmoothedRTT); now.Sub(begun) >= gap && c.idle(now, gap) {
 					_ = c.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 				}
 			}
@@ -309,4 +378,43 @@ func (s *Server) Shutdown(ctx context.Context) {
 	}
 	s.all.Wait()
 	s.once.Do(func() { close(s.stopped) })
+}
+
+// settle ends the taking of new clients: with the last one who is on the way
+// here, and who is then served. Alone, a server refuses everybody at once.
+func (s *Server) settle(ctx context.Context, tick <-chan time.Time) {
+	limit, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	s.mu.Lock()
+	s.closing = s.closing || !s.shared()
+	s.mu.Unlock()
+	begun := time.Now()
+	for now := begun; limit.Err() == nil && (s.shared() && now.Sub(begun) < lull || s.awaits()); {
+		select {
+		case <-limit.Done():
+		case now = <-tick:
+		}
+	}
+	s.mu.Lock()
+	s.closing = true
+	serving := s.serving
+	select {
+	case <-s.refuse:
+	default:
+		close(s.refuse)
+	}
+	s.mu.Unlock()
+	if serving != nil {
+		<-serving
+	}
+}
+
+// shared reports whether other processes serve the same address.
+func (s *Server) shared() bool { return len(s.o.Secret) > 0 }
+
+// awaits reports whether there are connections whose handshake goes on.
+func (s *Server) awaits() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.coming > 0
 }

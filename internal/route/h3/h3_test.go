@@ -39,6 +39,7 @@ type rig struct {
 	app    *lanetest.App
 	addr   string
 	config *tls.Config // a client's
+	tls    *tls.Config // the server's
 	stop   func()
 }
 
@@ -51,6 +52,17 @@ func newRig(t testing.TB, l h3.Limits) *rig {
 
 func newRigFor(t testing.TB, l h3.Limits, hand func(net.Conn)) *rig {
 	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return newRigOn(t, h3.Options{Limits: l, Hand: hand}, conn)
+}
+
+// newRigOn serves on a socket that is the caller's.
+func newRigOn(t testing.TB, o h3.Options, conn net.PacketConn) *rig {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -60,13 +72,11 @@ func newRigFor(t testing.TB, l h3.Limits, hand func(net.Conn)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{addr: conn.LocalAddr().String(), config: &tls.Config{InsecureSkipVerify: true}}                                      //nolint:gosec // a test's own server
-	r.Server = h3.New(h3.Options{TLS: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, //nolint:gosec // QUIC asks for 1.3
-		Log: slog.New(slog.DiscardHandler), Limits: l, Hand: hand})
+	r := &rig{addr: conn.LocalAddr().String(), config: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a test's own server
+		tls: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}} //nolint:gosec // QUIC asks for 1.3
+	r.tls.SetSessionTicketKeys([][32]byte{{1}})
+	o.TLS, o.Log = r.tls, slog.New(slog.DiscardHandler)
+	r.Server = h3.New(o)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -82,7 +92,6 @@ func newRigFor(t testing.TB, l h3.Limits, hand func(net.Conn)) *rig {
 		cancel()
 		r.Shutdown(now)
 		<-served
-		_ = conn.Close()
 	})
 	t.Cleanup(r.stop)
 	return r

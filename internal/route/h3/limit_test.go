@@ -141,6 +141,25 @@ func TestLimits(t *testing.T) {
 			t.Error("a third connection is served")
 		}
 	})
+	t.Run("half a head", func(t *testing.T) {
+		r := newRig(t, h3.Limits{IdleTimeout: 100 * time.Millisecond})
+		conn, err := quic.DialAddr(context.Background(), r.addr, r.quicConfig(), &quic.Config{KeepAlivePeriod: 20 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		str, err := conn.OpenStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := str.Write([]byte{1, 0x40}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-conn.Context().Done():
+		case <-time.After(patience):
+			t.Error("the connection goes on")
+		}
+	})
 	t.Run("head too large", func(t *testing.T) {
 		r := newRig(t, h3.Limits{Header: 8 << 10})
 		req, _ := http.NewRequest("GET", url("/hello"), nil)
@@ -199,7 +218,7 @@ func TestRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		method, proto string
 		status        int
-	}{{"CONNECT", "HTTP/1.1", 405}, {"CONNECT", "websocket", 501}} {
+	}{{"CONNECT", "HTTP/1.1", 405}, {"CONNECT", "webtransport", 501}} {
 		req, _ := http.NewRequest(tt.method, url("/"), nil)
 		req.Proto = tt.proto
 		if tt.status == 405 {

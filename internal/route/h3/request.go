@@ -105,16 +105,15 @@ func (s *Server) firstBytes(w http.ResponseWriter, r *http.Request) (first []byt
 // everything is checked again, by the same rules as HTTP/2's.
 func translate(h *lane.Head, r *http.Request, end bool) (lane.Request, error) {
 	h.Field(":method", r.Method)
-	if r.Method == http.MethodConnect {
-		h.Field(":authority", r.Host)
-		if r.Proto != "HTTP/3.0" { // extended: WebSocket is left to HTTP/2
-			return lane.Request{}, lane.Refusal(http.StatusNotImplemented)
-		}
-	} else {
+	extended := r.Method == http.MethodConnect && r.Proto != "HTTP/3.0" // RFC 9220: quic-go has :protocol there
+	if extended {
+		h.Field(":protocol", r.Proto)
+	}
+	if extended || r.Method != http.MethodConnect {
 		h.Field(":scheme", "https")
 		h.Field(":path", r.RequestURI)
-		h.Field(":authority", r.Host)
 	}
+	h.Field(":authority", r.Host)
 	for key, values := range r.Header {
 		name := strings.ToLower(key)
 		if name == "host" {
@@ -172,8 +171,10 @@ func (s *Server) exchange(c *client, x *exchange, req *lane.Request, r *http.Req
 	case <-r.Context().Done():
 		how = broken
 	}
-	if how == whole {
-		// The answer is there; the app may still want the rest of the body.
+	if how == whole && !req.Tunnel {
+		// The answer is there; the app may still want the rest of the body. A
+		// WebSocket wants nothing once the app has ended its side, and the client
+		// sees that end when we return.
 		select {
 		case <-upload:
 		case <-x.gone:

@@ -184,17 +184,18 @@ func (x *exchange) relay(rest []byte) {
 	if x.ownPage(framing) {
 		return
 	}
-	w := x.coder(framing)
+	w, varies := x.coder(framing)
 	chunked := (framing == wire.ByChunks || framing == wire.ByClosing || w != nil) && x.req.Minor == 1
 	if !chunked && framing > wire.ByLength {
 		x.keep = false
 	}
+	x.call = chunked && w == nil && x.s.proto != "" && isGRPC(x.ans.Get("content-type"))
 	coding := squeeze.Identity
 	if w != nil {
 		coding = w.Coding()
 		defer w.Release()
 	}
-	x.out = x.appendAnswerHead(x.out[:0], framing, chunked, coding)
+	x.out = x.appendAnswerHead(x.out[:0], framing, chunked, varies, coding)
 	x.answered = true
 	x.armRead(forever)
 	clean := false
@@ -256,12 +257,13 @@ func (x *exchange) settle(clean bool) {
 	x.target.give(x.up, x.headed, x.headed+idle)
 }
 
-// appendAnswerHead appends the head that the client gets.
-func (x *exchange) appendAnswerHead(out []byte, framing wire.Framing, chunked bool, coding squeeze.Coding) []byte {
+// appendAnswerHead appends the head that the client gets. varies is for an answer
+// whose coding depends on what the client accepts.
+func (x *exchange) appendAnswerHead(out []byte, framing wire.Framing, chunked, varies bool, coding squeeze.Coding) []byte {
 	x.rewrite()
 	out = append(append(out, "HTTP/1.1 "...), x.ans.Line...)
 	out = append(out, '\r', '\n')
-	if coding != squeeze.Identity {
+	if varies {
 		out = squeeze.AppendFields(out, x.ans.Fields(), coding)
 	} else {
 		out = appendKept(out, x.ans.Fields())
@@ -300,6 +302,9 @@ func (x *exchange) relayLength(rest []byte) bool {
 		return false
 	}
 	left -= int64(len(rest))
+	if m := x.p.pipes.between(x.up.conn, x.s.conn, left); m != nil {
+		return x.relaySpliced(m, left)
+	}
 	buf := x.in
 	if left > int64(len(buf)) {
 		b := x.p.bodies.Get().(*[]byte)
@@ -345,7 +350,7 @@ func (x *exchange) relayChunks(rest []byte, chunked bool) bool {
 			}
 		}
 		if err != nil && !x.chunks.Done() {
-			return x.broke()
+			return x.cutShort()
 		}
 	}
 	return !x.surplus

@@ -2,35 +2,42 @@ package plane
 
 import (
 	"math/rand/v2"
-	"time"
 
 	"landward/internal/route"
 	"landward/internal/route/guard"
 )
 
-// canary is a second version of an app that gets a share of its requests. What
-// becomes of them is counted apart from the others, so that the two can be
-// compared.
+// canary is a second version of an app that gets a share of its requests.
 type canary struct {
-	release int
+	*trial
 	percent int
 	cookie  string
 	targets []*target
+}
+
+// trial counts what becomes of the requests to each of the two versions, so
+// that they can be compared. All routes of an app have the same.
+type trial struct {
+	release int
 	stats   *Stats // of the canary
 	stable  *Stats // of the other version, while there is a canary
 }
 
 // canaryOf makes a route's canary ready. Counts go on while the release is the
-// same: its steps are one trial.
-func (p *Plane) canaryOf(r *route.Route, old *site) *canary {
-	c := &canary{release: r.Canary.Release, percent: r.Canary.Percent, cookie: r.Canary.Cookie}
+// same, also after a table that did not have it: its steps are one trial. The
+// caller holds swap.
+func (p *Plane) canaryOf(r *route.Route) *canary {
+	c := &canary{trial: p.trials[r.AppID], percent: r.Canary.Percent, cookie: r.Canary.Cookie}
 	for _, t := range r.Canary.Targets {
 		c.targets = append(c.targets, p.targetOf("tcp", t.Addr.String(), t, r.Protocol))
 	}
-	if old != nil && old.canary != nil && old.canary.release == c.release {
-		c.stats, c.stable = old.canary.stats, old.canary.stable
-	} else {
-		c.stats, c.stable = &Stats{app: r.App, appID: r.AppID}, &Stats{app: r.App, appID: r.AppID}
+	if c.trial == nil || c.release != r.Canary.Release {
+		c.trial = &trial{
+			release: r.Canary.Release,
+			stats:   &Stats{app: r.App, appID: r.AppID, fine: new(histogram)},
+			stable:  &Stats{app: r.App, appID: r.AppID, fine: new(histogram)},
+		}
+		p.trials[r.AppID] = c.trial
 	}
 	return c
 }
@@ -52,18 +59,7 @@ func (a AppSnapshot) Counts() route.Counts {
 			c.Errors = max(c.Errors, n)
 		}
 	}
-	var seen uint64
-	for i, n := range a.Buckets {
-		seen += n
-		if seen*100 >= c.Answers*95 {
-			if i < len(bounds) {
-				c.P95 = bounds[i]
-			} else {
-				c.P95 = time.Hour
-			}
-			break
-		}
-	}
+	c.P95 = a.P95
 	return c
 }
 

@@ -1,7 +1,6 @@
 package plane
 
 import (
-	"net"
 	"net/netip"
 	"sync"
 )
@@ -81,28 +80,4 @@ func (d *counter) crowded() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.total > d.max/4*3
-}
-
-// Enter counts a connection in before anything is read from it. ok is false
-// where there are too many; else leave must be called when it has ended.
-func (p *Plane) Enter(conn net.Conn) (leave func(), ok bool) {
-	ip := clientOf(conn)
-	if !p.doors.enter(ip) {
-		p.refused.Add(1)
-		return nil, false
-	}
-	return func() { p.doors.leave(ip) }, true
-}
-
-// ServeConn serves one HTTP/1.1 connection until it ends. It is for those who
-// have counted the connection in, by Enter, and for the inner connections of a
-// door that speaks another protocol with the client: those may tell the
-// client's address as RemoteAddr, its protocol as Proto() string, and whether
-// it has gone as Gone() bool.
-func (p *Plane) ServeConn(conn net.Conn, scheme string) {
-	s := newSession(p, conn, scheme)
-	p.mu.Lock()
-	p.sessions[s] = struct{}{}
-	p.mu.Unlock()
-	s.serve()
 }

@@ -54,6 +54,7 @@ type exchange struct {
 	keep     bool    // the client's connection may stay
 	answered bool    // the client has got something of the final answer
 	broken   bool    // the answer is cut off: the client must see that
+	call     bool    // the answer is that of a gRPC call to a client that can read its trailer
 	tunnel   *tunnel // what the connection has become
 	by       string  // what the client speaks with a trusted proxy; empty: as with us
 	told     []byte  // in place of the session's fixed headers; nil: those
@@ -77,7 +78,7 @@ func (x *exchange) begin(s *session) {
 	x.host = x.host[:0]
 	x.out = x.out[:0]
 	x.start, x.linked, x.headed = s.began, 0, 0
-	x.keep, x.answered, x.broken, x.surplus = false, false, false, false
+	x.keep, x.answered, x.broken, x.call, x.surplus = false, false, false, false, false
 	x.tunnel = nil
 	x.body, x.headLen = 0, 0
 	x.req.Method, x.req.Target, x.req.Minor = nil, nil, 1
@@ -109,7 +110,7 @@ func (x *exchange) serve(end int) {
 		x.believe()
 	}
 	x.host = wire.Hostname(x.host, x.req.Host())
-	if x.challenged() {
+	if x.misdirected() || x.challenged() {
 		return
 	}
 	if !x.look(x.p.index.Load()) {

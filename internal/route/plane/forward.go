@@ -173,13 +173,13 @@ func (x *exchange) drop() {
 func (x *exchange) attempt(t *target, fresh, careful bool) outcome {
 	used := false
 	if !fresh {
-		x.up = t.take(x.start, careful)
+		x.up = t.take(x.host, x.start, careful)
 		used = x.up != nil
 	}
 	if used {
 		x.linked = x.start
 	} else {
-		u, err := t.dial(x.p.ctx, x.p.limits.ConnectTimeout)
+		u, err := t.dial(x.p.ctx, x.host, x.p.limits.ConnectTimeout)
 		if err != nil {
 			return unreachable
 		}

@@ -14,6 +14,19 @@ import (
 // different ways.
 const ambiguousPath = "the path can be read in more than one way"
 
+// misdirected refuses a request for a host that the connection's certificate is
+// not for (RFC 9110 section 15.5.20): what one host demands of a connection
+// must not be got round by asking for it on another's. A front proxy that is
+// trusted speaks for all hosts.
+func (x *exchange) misdirected() bool {
+	s := x.s
+	if x.p.covers == nil || s.scheme != "https" || s.trusted || string(x.host) == s.server || x.p.covers(s.server, string(x.host)) {
+		return false
+	}
+	x.fault(route.Fault{Status: http.StatusMisdirectedRequest, Code: route.CodeMisdirected})
+	return true
+}
+
 // challengePath is where certificate authorities ask (RFC 8555 section 8.3).
 const challengePath = "/.well-known/acme-challenge/"
 

@@ -8,11 +8,10 @@ package plane
 import (
 	"context"
 	crand "crypto/rand"
-	"errors"
 	"log/slog"
-	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -44,7 +43,7 @@ type Limits struct {
 	HeaderTimeout  time.Duration // from a request's first byte to the end of its head [10 s]
 	IdleTimeout    time.Duration // between two requests [75 s]
 	ReadTimeout    time.Duration // between two reads of a body [60 s]
-	WriteTimeout   time.Duration // for one write of at most 64 KiB [60 s]
+	WriteTimeout   time.Duration // for one write of at most 64 KiB, or until there is room for more [60 s]
 	AnswerWithin   time.Duration // until the app's answer begins [60 s]
 	ConnectTimeout time.Duration // to a target [5 s]
 	MaxBody        int64         // bytes of a request's body [1 GiB]; negative: none
@@ -52,6 +51,7 @@ type Limits struct {
 	MaxConnsPerIP  int           // of one client address [1024]
 	UpstreamIdle   time.Duration // how long an unused connection to a target is kept [30 s]
 	MaxIdle        int           // unused connections kept to one target [256]
+	ParkAfter      time.Duration // how long an idle client's connection keeps its goroutine [100 ms]; negative: always
 	Tick           time.Duration // how exactly limits in time are kept [250 ms]
 }
 
@@ -74,6 +74,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.MaxConnsPerIP, 1024)
 	or(&l.UpstreamIdle, 30*time.Second)
 	or(&l.MaxIdle, 256)
+	or(&l.ParkAfter, 100*time.Millisecond)
 	or(&l.Tick, 250*time.Millisecond)
 	return l
 }
@@ -97,6 +98,10 @@ type Options struct {
 	// paths below /.well-known/acme-challenge/. Where it is set no such request
 	// reaches an app; nil: they are the apps' own.
 	Challenge func(host, path string) (answer string, ok bool)
+	// Covers reports whether the certificate of an HTTPS connection whose client
+	// asked for server is good for host, too, both in lower case. Where it is not
+	// the request gets a 421; nil: nobody looks.
+	Covers func(server, host string) bool
 	// HTTPSPort is where clients find HTTPS; 443 where it is 0.
 	HTTPSPort int
 	// Trusted are front proxies whose word about the client counts.
@@ -122,6 +127,7 @@ type Plane struct {
 	swap    sync.Mutex         // held while a table is applied
 	targets map[string]*target // by key; those in the table and those not yet quiet
 	stats   map[int64]*Stats   // by app
+	trials  map[int64]*trial   // by app: of its last canary
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
@@ -129,11 +135,16 @@ type Plane struct {
 	closing  atomic.Bool
 	refused  atomic.Uint64 // connections over a limit
 	doors    counter
+	lot      lot
+	crowd    chan struct{} // told when many sessions have a goroutine each
+	swept    []*session    // of the sweeper, to be used again
+	pipes    pipes
 
 	wake, idle func(appID int64)
 	local      func(host string) bool
 	toHTTPS    func(host []byte) bool
 	challenge  func(host, path string) (string, bool)
+	covers     func(server, host string) bool
 	httpsPort  string
 	stickyKey  []byte
 	trust      *door.Trust
@@ -154,10 +165,12 @@ func New(o Options) *Plane {
 		epoch:    time.Now(),
 		targets:  make(map[string]*target),
 		stats:    make(map[int64]*Stats),
+		trials:   make(map[int64]*trial),
 		sessions: make(map[*session]struct{}),
-		wake:     o.Wake, idle: o.Idle, local: o.Local, toHTTPS: o.ToHTTPS, challenge: o.Challenge,
-		empty: make(chan struct{}),
+		wake:     o.Wake, idle: o.Idle, local: o.Local, toHTTPS: o.ToHTTPS, challenge: o.Challenge, covers: o.Covers,
+		empty: make(chan struct{}), crowd: make(chan struct{}, 1),
 	}
+	p.lot.p = p
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.wall.Store(p.epoch.UnixNano())
 	p.doors = counter{gone: make(chan struct{}), max: p.limits.MaxConns, maxPerIP: p.limits.MaxConnsPerIP, perIP: make(map[netip.Addr]int)}
@@ -208,74 +221,48 @@ func (p *Plane) giveWay() {
 	}
 }
 
-// Run keeps the limits in time until ctx ends. Without it no timeout fires.
+// Run keeps the limits in time until ctx ends. Without it no timeout fires, and
+// every idle connection keeps its goroutine.
 func (p *Plane) Run(ctx context.Context) error {
+	stop := p.lot.start()
+	defer stop()
 	tick := time.NewTicker(p.limits.Tick)
 	defer tick.Stop()
+	var soon <-chan time.Time
+	var memory settler
+	defer memory.working.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-p.crowd:
+			if soon == nil {
+				soon = time.After(min(parkSoon, p.limits.Tick))
+			}
+		case <-soon:
+			soon = nil
+			p.thin(p.now())
 		case t := <-tick.C:
 			p.wall.Store(t.UnixNano() - int64(t.Sub(p.epoch)))
 			p.sweep(p.now())
+			memory.look(p.now(), p.lot.parked())
 			p.tellIdle(p.now())
 		}
 	}
 }
 
-// Serve takes connections from l until it is closed, and returns nil then.
-// scheme is what the client speaks: "http", or "https" where l ends TLS.
-func (p *Plane) Serve(l net.Listener, scheme string) error {
-	return p.Accept(l, func(conn net.Conn) { p.ServeConn(conn, scheme) })
-}
-
-// Accept takes connections from l until it is closed, and returns nil then.
-// Each that there is room for is served by serve, which must close it.
-func (p *Plane) Accept(l net.Listener, serve func(net.Conn)) error {
-	pause := time.Duration(0)
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return nil
-			}
-			// Out of descriptors, most likely: it passes when clients go.
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			p.log.Warn("accept connection", "err", err, "pause", pause)
-			select {
-			case <-time.After(pause):
-				continue
-			case <-p.ctx.Done():
-				return nil
-			}
+// enlist notes a session, so that it can be ended.
+func (p *Plane) enlist(s *session) {
+	p.mu.Lock()
+	p.sessions[s] = struct{}{}
+	many := len(p.sessions) > manyAwake
+	p.mu.Unlock()
+	if many {
+		select {
+		case p.crowd <- struct{}{}:
+		default:
 		}
-		pause = 0
-		// Not here: a connection may have to be read from to know its client.
-		p.doors.arrive()
-		go func() {
-			defer p.doors.depart()
-			if c, ok := conn.(*door.Conn); ok && c.Handshake() != nil {
-				_ = conn.Close()
-				return
-			}
-			leave, ok := p.Enter(conn)
-			if !ok {
-				refuse(conn)
-				return
-			}
-			defer leave()
-			serve(conn)
-		}()
 	}
-}
-
-// refuse tells a client over a limit so, without waiting for it.
-func refuse(conn net.Conn) {
-	_ = conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-	_, _ = conn.Write([]byte("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n" +
-		"Content-Length: 0\r\nConnection: close\r\n\r\n"))
-	_ = conn.Close()
 }
 
 // leave forgets a session.
@@ -299,9 +286,13 @@ func (p *Plane) closeEmpty() {
 
 // all returns the sessions of the moment.
 func (p *Plane) all() []*session {
+	return p.appendAll(nil)
+}
+
+func (p *Plane) appendAll(list []*session) []*session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := make([]*session, 0, len(p.sessions))
+	list = slices.Grow(list, len(p.sessions))
 	for s := range p.sessions {
 		list = append(list, s)
 	}
@@ -321,6 +312,7 @@ func (p *Plane) SetAltSvc(value string) {
 func (p *Plane) Shutdown(ctx context.Context) {
 	p.doors.close()
 	p.closing.Store(true)
+	p.lot.evict(forever)
 	for _, s := range p.all() {
 		s.wind()
 	}
@@ -341,6 +333,7 @@ func (p *Plane) Shutdown(ctx context.Context) {
 		p.killAll()
 	}
 	p.cancel()
+	p.pipes.close()
 	p.swap.Lock()
 	defer p.swap.Unlock()
 	for _, t := range p.targets {

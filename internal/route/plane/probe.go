@@ -2,6 +2,7 @@ package plane
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 )
@@ -32,13 +33,11 @@ func (p *Plane) Probe(ctx context.Context, limit time.Duration) (answering, susp
 				defer func() { <-room }()
 			case <-ctx.Done():
 			}
-			u, err := t.dial(ctx, limit)
-			if err != nil {
+			if t.listens(ctx, limit) {
+				t.suspect.Store(0)
+			} else {
 				t.suspect.Store(p.now() + suspicion)
-				return
 			}
-			u.close()
-			t.suspect.Store(0)
 		})
 	}
 	all.Wait()
@@ -48,4 +47,21 @@ func (p *Plane) Probe(ctx context.Context, limit time.Duration) (answering, susp
 		}
 	}
 	return len(list) - suspects, suspects
+}
+
+// listens reports whether a connection can be made. Where that takes the name
+// of a host, the socket alone is looked at.
+func (t *target) listens(ctx context.Context, limit time.Duration) bool {
+	if t.named() {
+		conn, err := new(net.Dialer).DialContext(ctx, t.network, t.addr)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}
+	u, err := t.dial(ctx, nil, limit)
+	if err == nil {
+		u.close()
+	}
+	return err == nil
 }

@@ -245,6 +245,75 @@ func TestCompression(t *testing.T) {
 	}
 }
 
+// TestCompressionVaries: an answer that is sent plain says that another client
+// would get it compressed (RFC 9110 section 12.5.5), if that is so.
+func TestCompressionVaries(t *testing.T) {
+	long := strings.Repeat("all work and no play makes a dull text. ", 100)
+	h := func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "text/plain")
+		h.Set("Content-Length", strconv.Itoa(len(long)))
+		body, status := long, http.StatusOK
+		switch r.URL.Path {
+		case "/varies":
+			h["Vary"] = []string{"Origin", "Accept-Encoding, Cookie"}
+		case "/origin":
+			h.Set("Vary", "Origin")
+		case "/image":
+			h.Set("Content-Type", "image/png")
+		case "/short":
+			body = "short"
+			h.Set("Content-Length", "5")
+		case "/coded":
+			h.Set("Content-Encoding", "br")
+		case "/as-it-is":
+			h.Set("Cache-Control", "no-transform")
+		case "/part":
+			h.Set("Content-Range", "bytes 0-3999/8000")
+			status = http.StatusPartialContent
+		case "/missing":
+			status = http.StatusNotFound
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+	off := app("off", serve(t, h))
+	off.AppID, off.Compress = 8, landward.SwitchOff
+	r := newRig(t, plane.Limits{}, app("shop", serve(t, h)), off)
+	for _, tc := range []struct{ method, url, accept, vary string }{
+		{"GET", "http://shop.test/", "", "Accept-Encoding"},
+		{"GET", "http://shop.test/", "identity", "Accept-Encoding"},
+		{"GET", "http://shop.test/", "gzip;q=0, compress", "Accept-Encoding"},
+		{"GET", "http://shop.test/", "gzip", "Accept-Encoding"},
+		{"HEAD", "http://shop.test/", "gzip", "Accept-Encoding"},
+		{"GET", "http://shop.test/missing", "", "Accept-Encoding"},
+		{"GET", "http://shop.test/varies", "", "Origin|Accept-Encoding, Cookie"},
+		{"GET", "http://shop.test/origin", "", "Origin|Accept-Encoding"},
+		{"GET", "http://shop.test/image", "", ""},
+		{"GET", "http://shop.test/short", "", ""},
+		{"GET", "http://shop.test/coded", "", ""},
+		{"GET", "http://shop.test/as-it-is", "", ""},
+		{"GET", "http://shop.test/part", "", ""},
+		{"GET", "http://off.test/", "", ""},
+	} {
+		var headers []string
+		if tc.accept != "" {
+			headers = []string{"Accept-Encoding", tc.accept}
+		}
+		resp := r.ask(t, tc.method, tc.url, headers...)
+		if got := strings.Join(resp.Header.Values("Vary"), "|"); got != tc.vary {
+			t.Errorf("%s %s for %q: Vary %q, want %q", tc.method, tc.url, tc.accept, got, tc.vary)
+		}
+		if got := resp.Header.Get("Content-Encoding"); tc.accept != "gzip" && got != "" && got != "br" {
+			t.Errorf("%s %s for %q: coding %q", tc.method, tc.url, tc.accept, got)
+		}
+	}
+	old := r.raw(t, "GET / HTTP/1.0\r\nHost: shop.test\r\nAccept-Encoding: gzip\r\n\r\n")
+	if !strings.Contains(old, "\r\nVary: Accept-Encoding\r\n") || strings.Contains(old, "Content-Encoding") {
+		t.Errorf("an old client got %q", old[:200])
+	}
+}
+
 // TestCompressionStreams: what an app sends piece by piece arrives so.
 func TestCompressionStreams(t *testing.T) {
 	next := make(chan struct{})

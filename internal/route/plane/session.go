@@ -1,11 +1,15 @@
 package plane
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"runtime/debug"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +22,7 @@ import (
 const (
 	stateIdle int64 = 0  // between two requests
 	stateOwn  int64 = -1 // uploading, upgraded, ending: someone reads from the client
-	stateNew  int64 = -2 // no request yet
+	stateNew  int64 = -2 // no request yet, or a piece of one's head
 )
 
 // firstBuffer is the size of the buffer that a connection borrows while a
@@ -31,12 +35,15 @@ type session struct {
 	conn   net.Conn
 	scheme string
 	proto  string       // what the client speaks where that is not HTTP/1.x
+	server string       // the name that its TLS handshake asked for
 	tcp    *net.TCPConn // below TLS and the like; nil where there is none
 	wait   *waiter      // nil where the connection is not plain TCP
 	ip     netip.Addr
 	fixed  []byte // the forwarded headers that are the same for every request
-	// trusted is set where the peer is a front proxy whose word counts.
-	trusted bool
+	// trusted is set where the peer is a front proxy whose word counts, counted
+	// where the session counts its connection out, parked where it has given it
+	// away, and lively where the client does not leave it idle for long.
+	trusted, counted, parked, lively bool
 
 	in     []byte // bytes read and not used yet are in[:w]; nil while there are none
 	w      int
@@ -45,7 +52,9 @@ type session struct {
 	served bool      // at least one request
 	x      *exchange // the request in progress
 
-	cr, cw, ur, uw deadline // of client and upstream, reading and writing
+	cr, cw, ur, uw deadline    // of client and upstream, reading and writing
+	nudge          sync.Mutex  // held by who asks the session to park
+	stays          atomic.Bool // it could not be parked
 	busy           atomic.Int64
 	up             atomic.Pointer[link]
 	tunnel         atomic.Pointer[tunnel]
@@ -56,6 +65,7 @@ func newSession(p *Plane, conn net.Conn, scheme string) *session {
 	if pr, ok := conn.(interface{ Proto() string }); ok {
 		s.proto = pr.Proto()
 	}
+	s.server = serverName(conn)
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		s.wait = newWaiter(tcp)
 	}
@@ -63,6 +73,18 @@ func newSession(p *Plane, conn net.Conn, scheme string) *session {
 	s.fixed = forwarded(s.ip, scheme)
 	s.trusted = p.trust.Trusts(s.ip)
 	return s
+}
+
+// serverName is the name that the client's TLS handshake asked for, in lower
+// case; empty where there was none.
+func serverName(conn net.Conn) string {
+	switch c := conn.(type) {
+	case *tls.Conn:
+		return strings.ToLower(c.ConnectionState().ServerName)
+	case interface{ ServerName() string }:
+		return strings.ToLower(c.ServerName())
+	}
+	return ""
 }
 
 // forwarded is what the app is told about a client, up to the host.
@@ -104,11 +126,9 @@ func tcpBelow(conn net.Conn) *net.TCPConn {
 	}
 }
 
-// serve answers requests until the connection ends.
+// serve answers requests until the connection ends, or is parked.
 func (s *session) serve() {
-	defer s.p.leave(s)
-	defer s.release()
-	defer func() { _ = s.conn.Close() }()
+	defer s.end()
 	defer func() {
 		// A mistake of ours on one connection must not end all others.
 		if v := recover(); v != nil {
@@ -117,6 +137,19 @@ func (s *session) serve() {
 		}
 	}()
 	for s.request() {
+	}
+}
+
+// end forgets the session, and closes the connection unless it is parked: then
+// it is no longer ours.
+func (s *session) end() {
+	s.release()
+	if !s.parked {
+		_ = s.conn.Close()
+	}
+	s.p.leave(s)
+	if s.counted && !s.parked {
+		s.p.dismiss(s.ip)
 	}
 }
 
@@ -145,6 +178,9 @@ var (
 // request reads and answers one request and reports whether another may come.
 func (s *session) request() bool {
 	end, err := s.readHead()
+	if err == errPark { //nolint:errorlint // the very value
+		return !s.park()
+	}
 	refusal := refusalOf(err)
 	if err != nil && refusal == nil {
 		return false // closed, or idle for too long
@@ -210,7 +246,9 @@ func (s *session) readHead() (int, error) {
 				return end, err
 			}
 		}
-		seen = s.w
+		if seen = s.w; seen > 0 {
+			s.busy.Store(stateNew) // not idle any more
+		}
 		if s.in != nil && s.w == len(s.in) && !s.grow() {
 			return 0, errHeadLarge
 		}
@@ -238,6 +276,12 @@ func (s *session) fill(now int64) error {
 	s.p.giveWay()
 	n, err := s.read()
 	hit := s.cr.disarm()
+	if hit == hitPark {
+		s.rouse()
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			return errPark
+		}
+	}
 	if n > 0 {
 		if s.w == 0 {
 			s.began = s.p.now()

@@ -99,7 +99,7 @@ func (p *Plane) siteOf(r *route.Route, old *site) (*site, error) {
 	}
 	s.all = s.targets
 	if r.Canary != nil {
-		s.canary = p.canaryOf(r, old)
+		s.canary = p.canaryOf(r)
 		s.all = append(s.all[:len(s.all):len(s.all)], s.canary.targets...)
 	}
 	if r.Sticky {

@@ -12,24 +12,28 @@ import (
 
 // coder returns what compresses the answer, or nil where it goes as it is: the
 // client takes no coding, the app has chosen one, or it would not be worth it.
-func (x *exchange) coder(framing wire.Framing) *squeeze.Writer {
+// varies reports whether another client would get it in another coding.
+func (x *exchange) coder(framing wire.Framing) (w *squeeze.Writer, varies bool) {
 	r := x.site.reply
-	if r == nil || !r.compress || x.req.Minor == 0 || framing == wire.NoBody || x.ans.Coded() {
-		return nil
+	if r == nil || !r.compress || x.ans.Coded() || !x.worth() {
+		return nil, false
 	}
-	accept := x.req.Get("accept-encoding")
-	if len(accept) == 0 {
-		return nil
+	if x.req.Minor == 0 || framing == wire.NoBody { // the answer to a HEAD is as that to a GET
+		return nil, true
 	}
-	coding := squeeze.Choose(accept)
-	worth := coding != squeeze.Identity && squeeze.Answer{
-		Status: x.ans.Status, ContentType: x.ans.Get("content-type"), Length: x.ans.Length(),
+	return x.p.coders.Get(squeeze.Choose(x.req.Get("accept-encoding")), (*coded)(x)), true
+}
+
+// worth reports whether the answer would be compressed for some client.
+func (x *exchange) worth() bool {
+	n := x.ans.Length()
+	if n >= 0 && n < squeeze.MinLength {
+		return false // most often, and the rest need not be looked for
+	}
+	return squeeze.Answer{
+		Status: x.ans.Status, ContentType: x.ans.Get("content-type"), Length: n,
 		NoTransform: squeeze.NoTransform(x.ans.Get("cache-control")), Range: x.ans.Get("content-range") != nil,
 	}.Worth()
-	if !worth {
-		return nil
-	}
-	return x.p.coders.Get(coding, (*coded)(x))
 }
 
 // coded is where a compressor puts what comes out of it.

@@ -29,6 +29,7 @@ type Stats struct {
 	in, out  atomic.Uint64
 	took     atomic.Uint64 // nanoseconds
 	buckets  [len(bounds) + 1]atomic.Uint64
+	fine     *histogram // of a canary's trial; nil else
 	inflight atomic.Int64
 	last     atomic.Int64 // when the last request came or ended, as now() tells
 }
@@ -63,12 +64,16 @@ func (s *Stats) count(e *route.Entry) {
 		i++
 	}
 	s.buckets[i].Add(1)
+	if s.fine != nil {
+		s.fine.add(e.Total)
+	}
 }
 
 // Snapshot is what the plane has counted.
 type Snapshot struct {
 	Generation  int64            `json:"generation"`
 	Connections int              `json:"connections"` // of clients
+	Parked      int              `json:"parked"`      // those of them that are idle and have no goroutine
 	Refused     uint64           `json:"refused"`     // connections over a limit
 	Apps        []AppSnapshot    `json:"apps"`
 	Targets     []TargetSnapshot `json:"targets"`
@@ -87,6 +92,8 @@ type AppSnapshot struct {
 	InFlight int64    `json:"in_flight"`
 	Took     float64  `json:"took"`    // seconds, of all together
 	Buckets  []uint64 `json:"buckets"` // requests by duration, not cumulative, bounds as in the metrics
+	// P95 is what 95 of 100 requests took at most; of a canary's trial only.
+	P95 time.Duration `json:"p95,omitempty"`
 }
 
 // TargetSnapshot is one target's state.
@@ -103,7 +110,7 @@ type TargetSnapshot struct {
 // Snapshot returns the counters of the moment.
 func (p *Plane) Snapshot() Snapshot {
 	out := Snapshot{Refused: p.refused.Load()}
-	out.Connections = p.doors.count()
+	out.Connections, out.Parked = p.doors.count(), p.lot.count()
 	now := p.now()
 	p.swap.Lock()
 	defer p.swap.Unlock()
@@ -138,6 +145,9 @@ func (s *Stats) snapshot() AppSnapshot {
 	}
 	for i := range s.buckets {
 		a.Buckets = append(a.Buckets, s.buckets[i].Load())
+	}
+	if s.fine != nil {
+		a.P95 = s.fine.quantile(95)
 	}
 	return a
 }
@@ -178,6 +188,8 @@ func (s Snapshot) WriteMetrics(w io.Writer) error {
 	}
 	head("landward_edge_connections", "gauge", "Client connections.")
 	fmt.Fprintf(&b, "landward_edge_connections %d\n", s.Connections)
+	head("landward_edge_parked_connections", "gauge", "Client connections that are idle and cost next to nothing.")
+	fmt.Fprintf(&b, "landward_edge_parked_connections %d\n", s.Parked)
 	head("landward_edge_refused_connections_total", "counter", "Client connections over a limit.")
 	fmt.Fprintf(&b, "landward_edge_refused_connections_total %d\n", s.Refused)
 	head("landward_edge_table_generation", "gauge", "Generation of the route table in use.")

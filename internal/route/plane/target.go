@@ -3,6 +3,7 @@ package plane
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,14 +29,25 @@ type target struct {
 	suspect  atomic.Int64  // passed over until then
 	quiet    chan struct{} // told when a retired target has no request left
 
-	mu     sync.Mutex
-	idle   []*link          // the latest used last
-	closed bool             // keeps none
-	bridge *upstream.Bridge // where the app speaks HTTP/2; nil else
+	mu      sync.Mutex
+	idle    []*link            // the latest used last
+	closed  bool               // keeps none
+	bridges map[string]*bridge // by name, where the app speaks HTTP/2
 }
+
+// bridge leads to an app that speaks HTTP/2, for one host or for all.
+type bridge struct {
+	*upstream.Bridge
+	dialing int // who is about to have a connection; guarded by target.mu
+}
+
+// maxNames bounds the bridges to one target: below a wildcard clients choose
+// the names.
+const maxNames = 64
 
 // link is a connection to a target.
 type link struct {
+	name   string // what the app was told in the handshake (SNI); empty without TLS
 	conn   net.Conn
 	inner  upstream.Conn // where conn is one; nil else
 	peeker peeker
@@ -69,22 +81,22 @@ func (t *target) exit() {
 // cannot be sent twice: the peer may be closing an older one just now.
 const freshFor = int64(time.Second)
 
-// take returns an idle connection, or nil. careful is for a request that
-// cannot be sent twice. One on which the peer has closed, or has said something
-// that nobody asked for, is never used again: the next request would get what
-// was meant for another.
-func (t *target) take(now int64, careful bool) *link {
+// named reports whether the app is told in a handshake which host is asked
+// for: a connection is for one host then.
+func (t *target) named() bool {
+	return t.proto == landward.ProtocolHTTPS || t.proto == landward.ProtocolH2
+}
+
+// take returns an idle connection for a host, or nil. careful is for a request
+// that cannot be sent twice. One on which the peer has closed, or has said
+// something that nobody asked for, is never used again: the next request would
+// get what was meant for another.
+func (t *target) take(host []byte, now int64, careful bool) *link {
 	for {
-		t.mu.Lock()
-		n := len(t.idle)
-		if n == 0 {
-			t.mu.Unlock()
+		u := t.pop(host)
+		if u == nil {
 			return nil
 		}
-		u := t.idle[n-1]
-		t.idle[n-1] = nil
-		t.idle = t.idle[:n-1]
-		t.mu.Unlock()
 		if u.until > now && (!careful || now-u.since < freshFor) && u.unused() {
 			return u
 		}
@@ -92,38 +104,73 @@ func (t *target) take(now int64, careful bool) *link {
 	}
 }
 
+// pop takes the idle connection for a host that was used last.
+func (t *target) pop(host []byte) *link {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := len(t.idle) - 1
+	if t.named() {
+		for i >= 0 && t.idle[i].name != string(host) {
+			i--
+		}
+	}
+	if i < 0 {
+		return nil
+	}
+	u := t.idle[i]
+	t.idle = slices.Delete(t.idle, i, i+1)
+	return u
+}
+
 // give keeps a connection for the next request.
 func (t *target) give(u *link, now, until int64) {
 	u.since, u.until = now, until
+	spare := t.keep(u)
+	if spare != nil {
+		spare.close()
+	}
+}
+
+// keep puts u among the idle connections, and returns the one for which there
+// is no room. With names that is the oldest: all of them may be for hosts that
+// nobody asks for any more.
+func (t *target) keep(u *link) (spare *link) {
 	t.mu.Lock()
-	if t.closed || len(t.idle) >= t.maxIdle {
-		t.mu.Unlock()
-		u.close()
-		return
+	defer t.mu.Unlock()
+	switch {
+	case t.closed:
+		return u
+	case len(t.idle) < t.maxIdle:
+	case !t.named():
+		return u
+	default:
+		spare = t.idle[0]
+		t.idle = slices.Delete(t.idle, 0, 1)
 	}
 	t.idle = append(t.idle, u)
-	t.mu.Unlock()
+	return spare
 }
 
 // open lets the target keep connections.
 func (t *target) open() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed && t.proto == landward.ProtocolH2C {
-		t.bridge = t.dialer.H2C(t.addr)
-	}
 	t.closed = false
 }
 
 // closeIdle closes all idle connections, and for good those that come back.
 func (t *target) closeIdle(forGood bool) {
 	t.mu.Lock()
-	list, bridge := t.idle, t.bridge
+	list := t.idle
 	t.idle = nil
-	t.closed = t.closed || forGood
+	var bridges map[string]*bridge
+	if forGood {
+		t.closed = true
+		bridges, t.bridges = t.bridges, nil
+	}
 	t.mu.Unlock()
-	if forGood && bridge != nil {
-		bridge.Close() // what runs on it ends by itself
+	for _, b := range bridges {
+		b.Close() // what runs on it ends by itself
 	}
 	for _, u := range list {
 		u.close()
@@ -150,16 +197,19 @@ func (t *target) expire(now int64) {
 	}
 }
 
-// dial makes a new connection, on which HTTP/1.1 is spoken whatever the app
-// speaks.
-func (t *target) dial(ctx context.Context, timeout time.Duration) (*link, error) {
+// dial makes a new connection for a host, on which HTTP/1.1 is spoken whatever
+// the app speaks.
+func (t *target) dial(ctx context.Context, host []byte, timeout time.Duration) (*link, error) {
 	u := &link{target: t}
+	if t.named() {
+		u.name = string(host)
+	}
 	var err error
-	switch {
-	case t.proto == landward.ProtocolH2C:
-		u.inner, err = t.http2().Dial(ctx)
-	case t.proto == landward.ProtocolHTTPS:
-		u.inner, err = t.dialer.HTTPS(ctx, t.addr, "")
+	switch t.proto {
+	case landward.ProtocolH2C, landward.ProtocolH2:
+		u.inner, err = t.cross(ctx, u.name)
+	case landward.ProtocolHTTPS:
+		u.inner, err = t.dialer.HTTPS(ctx, t.addr, u.name)
 	default:
 		d := net.Dialer{Timeout: timeout}
 		u.conn, err = d.DialContext(ctx, t.network, t.addr)
@@ -175,10 +225,49 @@ func (t *target) dial(ctx context.Context, timeout time.Duration) (*link, error)
 	return u, nil
 }
 
-func (t *target) http2() *upstream.Bridge {
+// cross makes a connection over the bridge for a name.
+func (t *target) cross(ctx context.Context, name string) (upstream.Conn, error) {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil, net.ErrClosed
+	}
+	b := t.bridges[name]
+	if b == nil {
+		b = t.build(name)
+	}
+	b.dialing++
+	t.mu.Unlock()
+	conn, err := b.Dial(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.bridge
+	b.dialing--
+	return conn, err
+}
+
+// build makes the bridge for a name. Where there are many, some that nobody is
+// about to use are let go. The caller holds mu.
+func (t *target) build(name string) *bridge {
+	for other, b := range t.bridges {
+		if len(t.bridges) < maxNames {
+			break
+		}
+		if b.dialing == 0 {
+			delete(t.bridges, other)
+			b.Close() // what runs on it ends by itself
+		}
+	}
+	if t.bridges == nil {
+		t.bridges = make(map[string]*bridge)
+	}
+	b := new(bridge)
+	if t.proto == landward.ProtocolH2 {
+		b.Bridge = t.dialer.H2(t.addr, name)
+	} else {
+		b.Bridge = t.dialer.H2C(t.addr)
+	}
+	t.bridges[name] = b
+	return b
 }
 
 // unused reports whether the peer is there and has said nothing that nobody

@@ -20,6 +20,7 @@ type upload struct {
 	x      *exchange
 	done   chan struct{}
 	moving atomic.Bool // the client was told to send, or sends
+	call   bool        // it may pause for as long as it likes
 	last   atomic.Bool // the last bytes are being written
 	sent   atomic.Bool // all has been written
 	failed atomic.Bool // it ended early, and not because the target wanted no more
@@ -40,7 +41,7 @@ var errTarget = errors.New("target stopped reading")
 
 // startUpload begins to send the body.
 func (x *exchange) startUpload() {
-	u := &upload{x: x, done: make(chan struct{}), buf: x.p.bodies.Get().(*[]byte)}
+	u := &upload{x: x, done: make(chan struct{}), buf: x.p.bodies.Get().(*[]byte), call: x.calls()}
 	x.upload = u
 	n := copy(*u.buf, x.s.in[x.headLen:x.s.w])
 	go u.run((*u.buf)[:n])
@@ -100,6 +101,9 @@ func (u *upload) length(have []byte) error {
 			u.rest = have[len(body):]
 			return nil
 		}
+		if m := u.x.p.pipes.between(u.x.s.conn, u.x.up.conn, left); m != nil {
+			return u.splice(m, left)
+		}
 		n, err := u.read((*u.buf)[:min(left, bodyBuffer)])
 		if err != nil {
 			return err
@@ -112,6 +116,9 @@ func (u *upload) length(have []byte) error {
 func (u *upload) chunks(have []byte) error {
 	var dec wire.Chunks
 	limit := u.x.site.maxBody
+	if r := u.x.site.rules; r != nil && r.forward != nil {
+		dec.Drop = r.forward.Removes // no more than in the head
+	}
 	out := make([]byte, 0, 8<<10)
 	for {
 		out = out[:0]
@@ -159,9 +166,18 @@ func (u *upload) refuse(e *wire.Error) error {
 
 // read takes what the client has sent.
 func (u *upload) read(b []byte) (int, error) {
+	return u.take(func() (int, error) { return u.x.s.conn.Read(b) })
+}
+
+// take reads from the client within the limits.
+func (u *upload) take(read func() (int, error)) (int, error) {
 	s := u.x.s
-	s.cr.arm(u.x.p.now() + u.x.site.readTimeout)
-	n, err := s.conn.Read(b)
+	if u.call {
+		s.cr.arm(forever)
+	} else {
+		s.cr.arm(u.x.p.now() + u.x.site.readTimeout)
+	}
+	n, err := read()
 	hit := s.cr.disarm()
 	if n > 0 {
 		u.moving.Store(true)
@@ -183,9 +199,14 @@ func (u *upload) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
+	return u.give(func() (int, error) { return u.x.up.conn.Write(b) })
+}
+
+// give writes to the target within the limits.
+func (u *upload) give(write func() (int, error)) error {
 	x := u.x
 	x.s.uw.arm(x.p.now() + int64(x.p.limits.WriteTimeout))
-	_, err := x.up.conn.Write(b)
+	_, err := write()
 	if hit := x.s.uw.disarm(); hit == hitTimeout {
 		u.says = route.Fault{Status: http.StatusGatewayTimeout, Code: route.CodeTimeout}
 		return errHit

@@ -24,6 +24,7 @@ const (
 	hitCut      int64 = -3 // at the drain limit
 	hitUpload   int64 = -4 // the upload failed
 	hitStop     int64 = -5 // the upload is no longer wanted
+	hitPark     int64 = -6 // idle for long enough to do without a goroutine
 )
 
 const (
@@ -81,8 +82,15 @@ var past = time.Unix(1, 0)
 // sweep fires what is due.
 func (p *Plane) sweep(now int64) {
 	crowded := p.doors.crowded()
-	for _, s := range p.all() {
+	p.swept = p.appendAll(p.swept[:0])
+	for _, s := range p.swept {
 		s.sweep(now, crowded)
+	}
+	clear(p.swept)
+	if crowded {
+		p.lot.evict(now - idleInCrowd)
+	} else {
+		p.lot.evict(now - int64(p.limits.IdleTimeout))
 	}
 	p.swap.Lock()
 	defer p.swap.Unlock()
@@ -105,13 +113,8 @@ func (s *session) sweep(now int64, crowded bool) {
 	if s.cw.expire(now) {
 		_ = s.conn.SetWriteDeadline(past)
 	}
+	s.sweepIdle(now, crowded)
 	busy := s.busy.Load()
-	if crowded && busy == stateIdle {
-		since := s.cr.at.Load() - int64(s.p.limits.IdleTimeout)
-		if now-since > idleInCrowd && s.cr.hit(hitTimeout) {
-			_ = s.conn.SetReadDeadline(past)
-		}
-	}
 	if up == nil {
 		return
 	}
@@ -123,5 +126,28 @@ func (s *session) sweep(now int64, crowded bool) {
 	}
 	if busy > 0 && now-busy > goneAfter && s.gone() && s.ur.hit(hitGone) {
 		_ = up.conn.SetReadDeadline(past)
+	}
+}
+
+// sweepIdle closes a client's connection that is idle when there are many, and
+// parks one that has been so for a while.
+func (s *session) sweepIdle(now int64, crowded bool) {
+	at := s.cr.at.Load()
+	// In this order: a state that is idle now has armed the guard as such, or
+	// the value below has changed.
+	if at <= 0 || s.busy.Load() != stateIdle {
+		return
+	}
+	switch idle := now - at + int64(s.p.limits.IdleTimeout); {
+	case crowded && idle > idleInCrowd:
+		if s.cr.at.CompareAndSwap(at, hitTimeout) {
+			_ = s.conn.SetReadDeadline(past)
+		}
+	case s.parkable() && idle > s.patience():
+		s.nudge.Lock()
+		defer s.nudge.Unlock()
+		if s.cr.at.CompareAndSwap(at, hitPark) {
+			_ = s.conn.SetReadDeadline(past)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,10 +23,11 @@ const (
 	stuckWrite   = time.Minute // the target takes nothing of what is sent
 )
 
-// Bridge speaks HTTP/1.1 to the plane and HTTP/2 with prior knowledge (RFC
-// 9113 section 3.3) to one target. It is safe for concurrent use.
+// Bridge speaks HTTP/1.1 to the plane and HTTP/2 to one target: over TLS, or
+// with prior knowledge (RFC 9113 section 3.3). It is safe for concurrent use.
 type Bridge struct {
 	addr      string
+	scheme    string
 	timeout   time.Duration
 	transport *http.Transport
 	wake      chan struct{} // something may have become free
@@ -40,13 +42,39 @@ type Bridge struct {
 
 // H2C makes a bridge to addr ("10.0.0.2:8080"). It starts nothing.
 func (d *Dialer) H2C(addr string) *Bridge {
+	return d.bridge(addr, "http", new(net.Dialer).DialContext)
+}
+
+// H2 makes a bridge to addr that speaks HTTP/2 over TLS. name and the app's
+// certificate are as with HTTPS.
+func (d *Dialer) H2(addr, name string) *Bridge {
+	return d.bridge(addr, "https", func(ctx context.Context, _, addr string) (net.Conn, error) {
+		c, err := d.secure(ctx, addr, name, "h2")
+		if err != nil {
+			return nil, err
+		}
+		if c.ConnectionState().NegotiatedProtocol != "h2" {
+			_ = c.Close()
+			return nil, errNoH2
+		}
+		return c, nil
+	})
+}
+
+var errNoH2 = errors.New("the target does not speak HTTP/2 over TLS")
+
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func (d *Dialer) bridge(addr, scheme string, dial dialFunc) *Bridge {
+	// What it runs over is dial's business: here it always is prior knowledge.
 	var only http.Protocols
 	only.SetUnencryptedHTTP2(true)
 	return &Bridge{
 		addr:    addr,
+		scheme:  scheme,
 		timeout: d.timeout(),
 		transport: &http.Transport{
-			DialContext:            dialGreeting,
+			DialContext:            dialGreeting(dial),
 			Protocols:              &only,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxHead,
@@ -185,17 +213,18 @@ func (b *Bridge) connect(ctx context.Context) error {
 // transport does not hand it out.
 type greetingKey struct{}
 
-func dialGreeting(ctx context.Context, network, addr string) (net.Conn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
+func dialGreeting(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		g := &greeting{Conn: conn, ready: make(chan struct{})}
+		if at, ok := ctx.Value(greetingKey{}).(**greeting); ok {
+			*at = g
+		}
+		return g, nil
 	}
-	g := &greeting{Conn: conn, ready: make(chan struct{})}
-	if at, ok := ctx.Value(greetingKey{}).(**greeting); ok {
-		*at = g
-	}
-	return g, nil
 }
 
 // signal wakes one that waits for a connection. It must not take mu: it runs

@@ -1,7 +1,7 @@
 // Package upstream makes connections on which the data plane can speak
 // HTTP/1.1 to an app that speaks something else: HTTP/1.1 over TLS, or HTTP/2
-// without TLS. It must never know about clients, routes or the choice of a
-// target.
+// with TLS or without. It must never know about clients, routes or the choice
+// of a target.
 package upstream
 
 import (
@@ -51,6 +51,15 @@ func (d *Dialer) timeout() time.Duration {
 func (d *Dialer) HTTPS(ctx context.Context, addr, name string) (Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout())
 	defer cancel()
+	c, err := d.secure(ctx, addr, name, "http/1.1")
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// secure makes a TLS connection for one protocol (RFC 7301).
+func (d *Dialer) secure(ctx context.Context, addr, name, protocol string) (*secure, error) {
 	var dialer net.Dialer
 	raw, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -63,7 +72,7 @@ func (d *Dialer) HTTPS(ctx context.Context, addr, name string) (Conn, error) {
 			return nil, fmt.Errorf("get at socket: %w", err)
 		}
 	}
-	c := &secure{Conn: tls.Client(s, d.config(addr, name)), sock: s}
+	c := &secure{Conn: tls.Client(s, d.config(addr, name, protocol)), sock: s}
 	if err := c.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, fmt.Errorf("TLS handshake: %w", err)
@@ -71,7 +80,7 @@ func (d *Dialer) HTTPS(ctx context.Context, addr, name string) (Conn, error) {
 	return c, nil
 }
 
-func (d *Dialer) config(addr, name string) *tls.Config {
+func (d *Dialer) config(addr, name, protocol string) *tls.Config {
 	cache := d.sessions.Load()
 	if cache == nil {
 		n := d.Sessions
@@ -85,9 +94,9 @@ func (d *Dialer) config(addr, name string) *tls.Config {
 	return &tls.Config{
 		ServerName:         name,
 		MinVersion:         tls.VersionTLS12,
-		NextProtos:         []string{"http/1.1"},
+		NextProtos:         []string{protocol},
 		InsecureSkipVerify: true, //nolint:gosec // see HTTPS
-		ClientSessionCache: sessions{*cache, addr},
+		ClientSessionCache: sessions{*cache, addr + " " + protocol},
 	}
 }
 
@@ -95,15 +104,15 @@ func (d *Dialer) config(addr, name string) *tls.Config {
 // that goes by the same name.
 type sessions struct {
 	cache tls.ClientSessionCache
-	addr  string
+	of    string
 }
 
 func (s sessions) Get(key string) (*tls.ClientSessionState, bool) {
-	return s.cache.Get(s.addr + " " + key)
+	return s.cache.Get(s.of + " " + key)
 }
 
 func (s sessions) Put(key string, state *tls.ClientSessionState) {
-	s.cache.Put(s.addr+" "+key, state)
+	s.cache.Put(s.of+" "+key, state)
 }
 
 // secure is a TLS connection to a target.

@@ -22,7 +22,7 @@ type greeting struct {
 	left int // bytes of the frame's payload to come, once have is 9
 }
 
-var errGreeting = errors.New("the target does not speak HTTP/2 without TLS")
+var errGreeting = errors.New("the target does not speak HTTP/2")
 
 // Read reads. The one who reads has dealt with the frame when it asks for what
 // comes after it.

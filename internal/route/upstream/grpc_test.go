@@ -382,7 +382,10 @@ func TestGRPCCancel(t *testing.T) {
 	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	in, out := "hang", ""
-	if err := cc.Invoke(ctx, "/test.Talk/Say", &in, &out); status.Code(err) != codes.DeadlineExceeded {
+	// The app has the same deadline, and may have ended the stream a moment before
+	// the client does.
+	err = cc.Invoke(ctx, "/test.Talk/Say", &in, &out)
+	if at, _ := ctx.Deadline(); err == nil || status.Code(err) != codes.DeadlineExceeded && time.Now().Before(at) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -191,7 +191,7 @@ func (l *link) outgoing(req *http.Request) {
 	if host == "" {
 		host = l.bridge.addr
 	}
-	u := &url.URL{Scheme: "http", Host: l.bridge.addr, Opaque: "*"}
+	u := &url.URL{Scheme: l.bridge.scheme, Host: l.bridge.addr, Opaque: "*"}
 	if req.RequestURI != "*" {
 		// In this form the target goes out byte for byte as it came in.
 		u.Opaque = "//" + host + req.RequestURI

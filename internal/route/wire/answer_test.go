@@ -1,10 +1,7 @@
 package wire_test
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
-	"net/http"
 	"testing"
 
 	"landward/internal/route/wire"
@@ -74,46 +71,4 @@ func TestParseAnswerRefuses(t *testing.T) {
 			}
 		})
 	}
-}
-
-// FuzzAnswer holds that whatever we accept, net/http reads in the same way.
-func FuzzAnswer(f *testing.F) {
-	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"), "GET")
-	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"), "GET")
-	f.Add([]byte("HTTP/1.0 304\r\nKeep-Alive: timeout=5\r\n\r\n"), "HEAD")
-	f.Fuzz(func(t *testing.T, raw []byte, method string) {
-		end, err := wire.HeadEnd(raw, 0)
-		if err != nil || end == 0 {
-			return
-		}
-		var a wire.Answer
-		if a.Parse(raw[:end]) != nil {
-			return
-		}
-		if method != "HEAD" {
-			method = "GET"
-		}
-		theirs, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), &http.Request{Method: method})
-		if err != nil {
-			t.Fatalf("we accept what net/http refuses: %v", err)
-		}
-		defer func() { _ = theirs.Body.Close() }()
-		if theirs.StatusCode != a.Status {
-			t.Errorf("status %d, net/http %d", a.Status, theirs.StatusCode)
-		}
-		switch a.Framing(method == "HEAD") {
-		case wire.ByLength:
-			if theirs.ContentLength != a.Length() {
-				t.Errorf("length %d, net/http %d", a.Length(), theirs.ContentLength)
-			}
-		case wire.ByChunks:
-			if len(theirs.TransferEncoding) != 1 {
-				t.Error("chunked for us, not for net/http")
-			}
-		case wire.ByClosing:
-			if theirs.ContentLength != -1 || len(theirs.TransferEncoding) != 0 {
-				t.Errorf("by closing for us, %d for net/http", theirs.ContentLength)
-			}
-		}
-	})
 }

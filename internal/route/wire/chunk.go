@@ -24,6 +24,10 @@ const (
 // Chunks decodes a chunked body piece by piece (RFC 9112 section 7.1). The
 // zero value is ready; Reset makes it so again.
 type Chunks struct {
+	// Drop says of more trailers, by name, that they are not passed on; nil: of
+	// none. Reset forgets it.
+	Drop func(name []byte) bool
+
 	state    chunkState
 	digits   int
 	left     int64 // of this chunk's size or data
@@ -142,7 +146,7 @@ func (c *Chunks) readTrailer(src []byte) (int, error) {
 	}
 	end, err := HeadEnd(c.trailer, c.seen)
 	if err != nil {
-		return 0, err
+		return 0, ErrTrailer // as it is where the whole trailer is here at once
 	}
 	if end == 0 {
 		if c.seen = len(c.trailer); c.seen > maxTrailer {
@@ -156,7 +160,8 @@ func (c *Chunks) readTrailer(src []byte) (int, error) {
 }
 
 // AppendTrailer appends to dst the trailer lines that may be passed on: none
-// that would frame, route or identify, and none that is hop by hop.
+// that would frame, route or identify, and none that is hop by hop (RFC 9110
+// section 6.5.1). Some servers take trailers for headers.
 func (c *Chunks) AppendTrailer(dst []byte) ([]byte, error) {
 	if len(c.trailer) == 0 {
 		return dst, nil
@@ -167,12 +172,30 @@ func (c *Chunks) AppendTrailer(dst []byte) ([]byte, error) {
 		if err != nil || count == MaxFields {
 			return dst, ErrTrailer
 		}
-		if fd.Kind == Other {
+		if fd.Kind == Other && !onlyHead(fd.Name) && (c.Drop == nil || !c.Drop(fd.Name)) {
 			dst = append(dst, fd.Line...)
 		}
 		rest = rest[n:]
 	}
 	return dst, nil
+}
+
+// onlyHead reports whether a header says something that must be known before
+// the body: who sends it, or what the body is.
+func onlyHead(name []byte) bool {
+	switch len(name) {
+	case 6:
+		return sameName(name, "cookie")
+	case 10:
+		return sameName(name, "set-cookie")
+	case 12:
+		return sameName(name, "content-type")
+	case 13:
+		return sameName(name, "authorization") || sameName(name, "content-range")
+	case 16:
+		return sameName(name, "www-authenticate")
+	}
+	return false
 }
 
 // AppendChunk appends data as one chunk. Empty data appends nothing, for an

@@ -60,8 +60,9 @@ func TestChunks(t *testing.T) {
 		"many exts":        {strings.Repeat("1;"+strings.Repeat("a", 200)+"\r\nx\r\n", 30) + "0\r\n\r\n", strings.Repeat("x", 20), "", "", wire.ErrChunkExt},
 		"data too long":    {"5\r\nhellox\r\n0\r\n\r\n", "hello", "", "", wire.ErrChunkEnd},
 		"data ends in LF":  {"5\r\nhello\n0\r\n\r\n", "hello", "", "", wire.ErrChunkEnd},
+		"only in a head":   {"0\r\nAuthorization: x\r\nCOOKIE: a=b\r\nSet_Cookie: a=b\r\nContent-Type: a\r\nContent-Range: b\r\nWWW-Authenticate: c\r\nTrailer: d\r\nA: b\r\n\r\n", "", "A: b\r\n", "", nil},
 		"trailer folded":   {"0\r\nA: b\r\n c\r\n\r\n", "", "", "", wire.ErrTrailer},
-		"trailer bare":     {"0\r\nA: b\n\r\n", "", "", "", wire.ErrBareLF},
+		"trailer bare":     {"0\r\nA: b\n\r\n", "", "", "", wire.ErrTrailer},
 		"trailer no colon": {"0\r\nGET / HTTP/1.1\r\n\r\n", "", "", "", wire.ErrTrailer},
 		"trailer too long": {"0\r\nA: " + strings.Repeat("b", 9000) + "\r\n\r\n", "", "", "", wire.ErrTrailer},
 	} {
@@ -90,6 +91,17 @@ func TestAppendChunk(t *testing.T) {
 		if err != nil || data != body {
 			t.Fatalf("%d bytes come back as %d, %v", n, len(data), err)
 		}
+	}
+}
+
+// TestDropTrailers: who passes a body on can keep more from it.
+func TestDropTrailers(t *testing.T) {
+	c := wire.Chunks{Drop: func(name []byte) bool { return string(name) == "Remote-User" }}
+	if _, _, err := c.Next([]byte("0\r\nA: b\r\nRemote-User: root\r\nC: d\r\n\r\n")); err != nil || !c.Done() {
+		t.Fatal(err, c.Done())
+	}
+	if got, err := c.AppendTrailer(nil); string(got) != "A: b\r\nC: d\r\n" || err != nil {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

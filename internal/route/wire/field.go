@@ -24,6 +24,7 @@ const (
 	Referer                      // read, copied
 	Coding                       // Content-Encoding: read, copied
 	Security                     // a header of Secured: read, copied
+	Trailer                      // read, copied
 	Replaced                     // the edge says it itself: dropped
 )
 
@@ -38,7 +39,7 @@ type Field struct {
 // Dropped reports whether a line of that kind is not copied to the other side.
 func (k Kind) Dropped() bool {
 	switch k {
-	case Other, Expect, Accept, Date, Agent, Referer, Coding, Security:
+	case Other, Expect, Accept, Date, Agent, Referer, Coding, Security, Trailer:
 		return false
 	}
 	return true
@@ -223,8 +224,24 @@ func (f *fields) note(fd *Field) error {
 		f.referer = fd.Value
 	case Coding:
 		f.coded = true
+	case Trailer:
+		return checkTrailer(fd.Value)
 	case Security:
 		f.secured |= securedBy(len(fd.Name), fd.Name[0]|0x20)
+	}
+	return nil
+}
+
+// checkTrailer refuses the announcement of a trailer that must not be one
+// (RFC 9110 section 6.5.1): whoever takes it into the head would see another
+// message.
+func checkTrailer(list []byte) error {
+	for rest := list; rest != nil; {
+		var name []byte
+		name, rest = nextItem(rest)
+		if EqualFold(name, "content-length") || EqualFold(name, "transfer-encoding") || EqualFold(name, "trailer") {
+			return ErrTrailerName
+		}
 	}
 	return nil
 }
@@ -272,7 +289,8 @@ func (f *fields) token(tok []byte) {
 }
 
 // kindOf sorts a header name. Underscores count as dashes for the headers that
-// say who the client is, because many servers make them the same variable.
+// say who the client is and for those that end here, because many servers make
+// them the same variable.
 func kindOf(name []byte) Kind {
 	switch len(name) {
 	case 2, 4, 5, 6, 7:
@@ -285,7 +303,7 @@ func kindOf(name []byte) Kind {
 		switch {
 		case EqualFold(name, "connection"):
 			return Connection
-		case EqualFold(name, "keep-alive"):
+		case sameName(name, "keep-alive"):
 			return Hop
 		case EqualFold(name, "user-agent"):
 			return Agent
@@ -304,7 +322,7 @@ func kindOf(name []byte) Kind {
 		switch {
 		case sameName(name, "content-length"):
 			return exact(name, "content-length", ContentLength)
-		case EqualFold(name, "http2-settings"):
+		case sameName(name, "http2-settings"):
 			return Hop
 		}
 	case 15:
@@ -313,7 +331,7 @@ func kindOf(name []byte) Kind {
 		}
 	case 16:
 		switch {
-		case EqualFold(name, "proxy-connection"):
+		case sameName(name, "proxy-connection"):
 			return Hop
 		case EqualFold(name, "content-encoding"):
 			return Coding
@@ -323,7 +341,7 @@ func kindOf(name []byte) Kind {
 			return exact(name, "transfer-encoding", TransferEncoding)
 		}
 	case 19:
-		if EqualFold(name, "proxy-authorization") {
+		if sameName(name, "proxy-authorization") {
 			return Hop
 		}
 	case 22:
@@ -355,6 +373,8 @@ func shortKind(name []byte) Kind {
 		return Upgrade
 	case EqualFold(name, "referer"):
 		return Referer
+	case EqualFold(name, "trailer"):
+		return Trailer
 	case EqualFold(name, "te"):
 		return Hop
 	case EqualFold(name, "proxy"): // becomes HTTP_PROXY in a CGI environment

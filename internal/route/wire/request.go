@@ -1,6 +1,9 @@
 package wire
 
-import "bytes"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // Request is a request's head. Its slices point into the parsed buffer. Use it
 // again and again: Parse resets it.
@@ -218,17 +221,18 @@ func validAuthority(host []byte) bool {
 		return false
 	}
 	if name[0] == '[' {
-		if len(name) < 4 || name[len(name)-1] != ']' {
-			return false
-		}
-		for _, c := range name[1 : len(name)-1] {
-			if unhex(c) > 15 && c != ':' && c != '.' {
-				return false
-			}
-		}
-		return true
+		return validV6(name)
 	}
 	return all(name, classHost)
+}
+
+// validV6 accepts "[v6]" without a zone, which means nothing to anybody else.
+func validV6(name []byte) bool {
+	if len(name) < 4 || len(name) > 47 || name[len(name)-1] != ']' {
+		return false
+	}
+	ip, err := netip.ParseAddr(string(name[1 : len(name)-1]))
+	return err == nil && ip.Is6() && ip.Zone() == ""
 }
 
 // Hostname writes host without port and final dot, in lower case, into dst.

@@ -44,6 +44,7 @@ var (
 	ErrChunkExt      = bad("malformed or too long chunk extension")
 	ErrChunkEnd      = bad("chunk does not end where it says")
 	ErrTrailer       = bad("malformed or too long trailer")
+	ErrTrailerName   = bad("Trailer announces a header that frames the message")
 )
 
 // MaxFields is how many header lines a head may have.

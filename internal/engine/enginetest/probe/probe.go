@@ -7,6 +7,7 @@ package probe
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,6 +25,8 @@ type World struct {
 	Listen func(addr string) error
 	// Dial connects once.
 	Dial func(addr string) error
+	// Lookup finds a name's IPv4 addresses, by UDP or by TCP.
+	Lookup func(network, name string) ([]string, error)
 	// Term is closed by the stop signal.
 	Term <-chan struct{}
 	// Killed is closed by a kill that does not end the program by itself: nil
@@ -44,6 +47,7 @@ type World struct {
 //	write FILE TEXT   write a file
 //	env NAME          print a variable
 //	dial ADDR...      try to connect to each and print "ADDR ok" or "ADDR" and the error
+//	lookup udp|tcp NAME...      print "NAME" and its addresses, sorted, or why there are none
 //	size              print the terminal's next size
 func Main(w World) int {
 	if len(w.Args) == 0 {
@@ -71,6 +75,8 @@ func Main(w World) int {
 		fmt.Fprintln(w.Stdout, w.Env[args[0]])
 	case "dial":
 		dial(w, args)
+	case "lookup":
+		lookup(w, args[0], args[1:])
 	case "size":
 		fmt.Fprintln(w.Stdout, "ready")
 		select {
@@ -144,5 +150,16 @@ func dial(w World, addrs []string) {
 		} else {
 			fmt.Fprintln(w.Stdout, a, "ok")
 		}
+	}
+}
+
+func lookup(w World, network string, names []string) {
+	for _, name := range names {
+		addrs, err := w.Lookup(network, name)
+		if err != nil {
+			addrs = []string{err.Error()}
+		}
+		slices.Sort(addrs)
+		fmt.Fprintln(w.Stdout, name, strings.Join(addrs, ","))
 	}
 }

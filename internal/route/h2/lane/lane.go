@@ -395,6 +395,10 @@ func (l *Lane) Gone() bool {
 // Proto is what the client speaks: "HTTP/2.0" or "HTTP/3.0".
 func (l *Lane) Proto() string { return l.set.o.Proto }
 
+// ServerName is the name that the client's handshake asked for, which its
+// certificate is for; empty without one.
+func (l *Lane) ServerName() string { return l.set.o.Server }
+
 // LocalAddr is the local address of the client's connection.
 func (l *Lane) LocalAddr() net.Addr { return l.set.o.Local }
 

@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// Options are what a Set is made of. All are required.
+// Options are what a Set is made of. All but Server are required.
 type Options struct {
 	Hand   func(net.Conn)  // serves one HTTP/1.1 connection until it ends
 	Far    func(*Lane) Far // makes the far side of a new lane
 	Proto  string          // "HTTP/2.0", "HTTP/3.0"
 	Local  net.Addr
 	Remote net.Addr
-	Max    int // lanes at once
-	Credit int // bytes of body read that are worth telling the client
+	Server string // the name that the client's handshake asked for; empty: none
+	Max    int    // lanes at once
+	Credit int    // bytes of body read that are worth telling the client
 }
 
 // Set is the lanes of one client's connection. An exchange that ends well

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -33,6 +34,7 @@ func main() {
 		WriteFile: func(name string, data []byte) error { return os.WriteFile(name, data, 0o644) },
 		Listen:    listen,
 		Dial:      dial,
+		Lookup:    lookup,
 		Term:      onTerm(),
 		Sizes:     sizes(),
 	}))
@@ -61,6 +63,21 @@ func dial(addr string) error {
 		return err
 	}
 	return c.Close()
+}
+
+// lookup asks the resolver that resolv.conf names, as programs do.
+func lookup(network, name string) ([]string, error) {
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	addrs, err := r.LookupNetIP(ctx, "ip4", name)
+	var out []string
+	for _, a := range addrs {
+		out = append(out, a.Unmap().String())
+	}
+	return out, err
 }
 
 func onTerm() <-chan struct{} {

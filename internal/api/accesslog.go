@@ -29,11 +29,11 @@ type AccessLogs interface {
 	Read(ctx context.Context, appID int64, q AccessQuery, fn func(line []byte) error) error
 }
 
-func (a *API) registerAccess() {
+func (a *API) registerAccessLog() {
 	handle(a, "Logs and events", endpoint{
-		"get-access", http.MethodGet, "/apps/{app}/access", auth.AppLogs,
+		"get-access-log", http.MethodGet, "/apps/{app}/access-log", auth.AppLogs,
 		"The requests that came for the app, in the order in which they ended", with(streams()),
-	}, a.getAccess)
+	}, a.getAccessLog)
 }
 
 type accessLogInput struct {
@@ -44,7 +44,7 @@ type accessLogInput struct {
 	Status string    `query:"status" maxLength:"3" pattern:"^[1-5]([0-9][0-9]|xx)$" patternDescription:"a status like 404, or a class like 5xx" doc:"Only answers with this status (404) or of this class (5xx)"`
 }
 
-func (a *API) getAccess(ctx context.Context, in *accessLogInput) (*streamed, error) {
+func (a *API) getAccessLog(ctx context.Context, in *accessLogInput) (*streamed, error) {
 	if a.Access == nil {
 		return nil, notAvailable("this server keeps no access log that can be read here")
 	}
