@@ -44,6 +44,7 @@ var packages = []struct {
 	{"internal/secret", leaf, nil},
 	{"internal/metrics", leaf, nil},
 	{"internal/failpoint", leaf, nil},
+	{"internal/waittest", leaf, nil},
 	{"internal/logs/accesslog", leaf, nil},
 	{"internal/logs", leaf, []string{"internal/logs/accesslog"}},
 
@@ -73,6 +74,7 @@ var packages = []struct {
 	{"internal/dns/check", part, nil},
 	{"internal/route", stage, nil},
 	{"internal/route/wire", part, nil},
+	{"internal/route/wire/wiretest", part, nil},
 	{"internal/route/page", part, nil},
 	{"internal/route/access", part, nil},
 	{"internal/route/cidr", part, nil},

@@ -13,6 +13,7 @@ import (
 
 	"landward/internal/cert"
 	"landward/internal/landward"
+	"landward/internal/waittest"
 )
 
 func TestIssueByHTTP(t *testing.T) {
@@ -22,7 +23,7 @@ func TestIssueByHTTP(t *testing.T) {
 	r.closedTLS.Store(true)
 	m, _ := r.edge(t, r.options())
 	m.SetHosts([]cert.Host{{Name: "shop.example.com", App: "shop"}, {Name: "localhost"}, {Name: "10.0.0.1"}, {Name: "shop"}})
-	until(t, "it is issued", func() bool { return statusOf(m, "shop.example.com").Source == cert.SourceACME })
+	waittest.Eventually(t, "it is issued", func() bool { return statusOf(m, "shop.example.com").Source == cert.SourceACME })
 	r.closedTLS.Store(false)
 	leaf := r.serves(t, "shop.example.com", "")
 	st := statusOf(m, "shop.example.com")
@@ -62,7 +63,7 @@ func TestFallsBackToTLSALPN(t *testing.T) {
 	o.Now = c.now
 	m, _ := r.edge(t, o)
 	m.SetHosts([]cert.Host{{Name: "shop.example.com"}})
-	until(t, "the first attempt fails", func() bool { return statusOf(m, "shop.example.com").Attempts == 1 })
+	waittest.Eventually(t, "the first attempt fails", func() bool { return statusOf(m, "shop.example.com").Attempts == 1 })
 	st := statusOf(m, "shop.example.com")
 	if !strings.Contains(st.LastError, "port 80") || !strings.Contains(st.Hint, "firewall") || st.NextTry.IsZero() {
 		t.Errorf("status %+v", st)
@@ -92,11 +93,11 @@ func TestIssueWildcardByDNS(t *testing.T) {
 	if n := r.orders(); n != 1 {
 		t.Errorf("%d orders: the host below the wildcard needs none", n)
 	}
-	until(t, "the record is removed", func() bool { return r.dns.left() == 0 })
+	waittest.Eventually(t, "the record is removed", func() bool { return r.dns.left() == 0 })
 	if st := statusOf(m, "a.apps.example.com"); st.Via != "*.apps.example.com" || st.Source != cert.SourceACME {
 		t.Errorf("status %+v", st)
 	}
-	until(t, "the other zone has an error", func() bool {
+	waittest.Eventually(t, "the other zone has an error", func() bool {
 		st := statusOf(m, "*.example.org")
 		return strings.Contains(st.LastError, "no DNS provider") && st.Hint != ""
 	})
@@ -124,7 +125,7 @@ func TestBrokenDNSProvider(t *testing.T) {
 	o.DNS = map[string]cert.DNSProvider{"example.com": r.dns}
 	m, _ := r.edge(t, o)
 	m.SetHosts([]cert.Host{{Name: "*.example.com"}})
-	until(t, "the status says why", func() bool {
+	waittest.Eventually(t, "the status says why", func() bool {
 		st := statusOf(m, "*.example.com")
 		return strings.Contains(st.LastError, "token is not allowed") && strings.Contains(st.Hint, "--acme-settings")
 	})
@@ -182,7 +183,7 @@ func TestRenewal(t *testing.T) {
 	m.SetHosts([]cert.Host{{Name: "a.example.com"}})
 	first := r.serves(t, "a.example.com", "").SerialNumber.String()
 	c.set(55 * day) // of 90
-	until(t, "the CA was asked when to renew", func() bool { return r.output.count("/draft-ietf-acme-ari") > 0 || r.output.count("renewal") > 0 })
+	waittest.Eventually(t, "the CA was asked when to renew", func() bool { return r.output.count("/draft-ietf-acme-ari") > 0 || r.output.count("renewal") > 0 })
 	if n := r.orders(); n != 1 {
 		t.Errorf("%d orders before a third was left", n)
 	}
@@ -221,7 +222,7 @@ func TestCADownThenBack(t *testing.T) {
 	c.set(at)
 	last := time.Duration(0)
 	for n := 1; n <= 4; n++ {
-		until(t, fmt.Sprintf("attempt %d", n), func() bool { return statusOf(m, "a.example.com").Attempts == n })
+		waittest.Eventually(t, fmt.Sprintf("attempt %d", n), func() bool { return statusOf(m, "a.example.com").Attempts == n })
 		st := statusOf(m, "a.example.com")
 		if !strings.Contains(st.LastError, "does not answer") || st.Hint == "" || st.Source != cert.SourceACME || st.Expiring {
 			t.Fatalf("status %+v", st)
@@ -244,7 +245,7 @@ func TestCADownThenBack(t *testing.T) {
 		t.Errorf("after a restart: %+v", st)
 	}
 	c.set(80 * 24 * time.Hour) // a ninth is left
-	until(t, "it is an alert", func() bool { st := statusOf(m, "a.example.com"); return st.Expiring && st.Attempts == 5 })
+	waittest.Eventually(t, "it is an alert", func() bool { st := statusOf(m, "a.example.com"); return st.Expiring && st.Attempts == 5 })
 	if _, err := hello(t, m, "a.example.com", nil); err != nil && strings.Contains(err.Error(), "unrecognized") {
 		t.Error("the certificate is not served any more")
 	}
@@ -318,7 +319,7 @@ func TestOnDemand(t *testing.T) {
 	}
 	deny.Store(true)
 	c.set(65 * 24 * time.Hour)
-	until(t, "it is given up at its renewal", func() bool { return statusOf(m, "a.customer.org").Host == "" })
+	waittest.Eventually(t, "it is given up at its renewal", func() bool { return statusOf(m, "a.customer.org").Host == "" })
 	if _, err := r.dial(t, "a.customer.org", roots); err == nil {
 		t.Error("still served")
 	}
@@ -356,15 +357,15 @@ func TestFailedValidationsAreLimited(t *testing.T) {
 	o.Now, o.ACME.Failures = c.now, 2
 	m, stop := r.edge(t, o)
 	m.SetHosts([]cert.Host{{Name: "a.example.com"}})
-	until(t, "the first", func() bool { return statusOf(m, "a.example.com").Attempts == 1 })
+	waittest.Eventually(t, "the first", func() bool { return statusOf(m, "a.example.com").Attempts == 1 })
 	c.set(10 * time.Second)
-	until(t, "the second", func() bool { return statusOf(m, "a.example.com").Attempts == 2 })
+	waittest.Eventually(t, "the second", func() bool { return statusOf(m, "a.example.com").Attempts == 2 })
 	stop() // the count is not forgotten
 	c.set(5 * time.Minute)
 	m, _ = r.edge(t, o)
 	m.SetHosts([]cert.Host{{Name: "a.example.com"}})
 	check(t, m.Retry("a.example.com"))
-	until(t, "the third waits", func() bool { return strings.Contains(statusOf(m, "a.example.com").LastError, "within an hour") })
+	waittest.Eventually(t, "the third waits", func() bool { return strings.Contains(statusOf(m, "a.example.com").LastError, "within an hour") })
 	st := statusOf(m, "a.example.com")
 	if r.orders() != 2 || st.NextTry.Before(c.now().Add(50*time.Minute)) {
 		t.Errorf("%d orders, status %+v", r.orders(), st)
@@ -392,7 +393,7 @@ func TestOrdersPerDomainAreLimited(t *testing.T) {
 	hosts = append(hosts, cert.Host{Name: "c.example.com"}, cert.Host{Name: "c.example.org"})
 	m.SetHosts(hosts)
 	r.serves(t, "c.example.org", "")
-	until(t, "the third below example.com waits", func() bool {
+	waittest.Eventually(t, "the third below example.com waits", func() bool {
 		return strings.Contains(statusOf(m, "c.example.com").LastError, "below example.com within 7 days")
 	})
 	if n := r.orders(); n != 3 {
@@ -412,7 +413,7 @@ func TestExternalAccount(t *testing.T) {
 	r.ca(t)
 	m, stop := r.edge(t, r.options())
 	m.SetHosts([]cert.Host{{Name: "a.example.com"}})
-	until(t, "it is said what is missing", func() bool {
+	waittest.Eventually(t, "it is said what is missing", func() bool {
 		return strings.Contains(statusOf(m, "a.example.com").LastError, "external account")
 	})
 	stop()
@@ -453,7 +454,7 @@ func TestTwoEdgesOrderOnce(t *testing.T) {
 	old, stop := r.edge(t, r.options())
 	hosts := []cert.Host{{Name: "a.example.com"}}
 	// Whoever has the folder first orders, and only the old one answers the CA.
-	until(t, "the old edge orders", old.Orders)
+	waittest.Eventually(t, "the old edge orders", old.Orders)
 	next := manager(t, r.options())
 	run(t, next)
 	next.SetHosts(hosts)
@@ -461,7 +462,7 @@ func TestTwoEdgesOrderOnce(t *testing.T) {
 	serial := r.serves(t, "a.example.com", "").SerialNumber.String()
 	r.now.Store(next)
 	stop()
-	until(t, "the next edge has it from disk", func() bool { return servedSerial(t, next, "a.example.com") == serial })
+	waittest.Eventually(t, "the next edge has it from disk", func() bool { return servedSerial(t, next, "a.example.com") == serial })
 	next.SetHosts(append(hosts, cert.Host{Name: "b.example.com"}))
 	r.serves(t, "b.example.com", "")
 	if n := r.orders(); n != 2 {
@@ -479,7 +480,7 @@ func TestManyHosts(t *testing.T) {
 		hosts = append(hosts, cert.Host{Name: fmt.Sprintf("h%d.example.com", i)})
 	}
 	m.SetHosts(hosts)
-	until(t, "all are issued", func() bool {
+	waittest.Eventually(t, "all are issued", func() bool {
 		busy, done := 0, 0
 		for _, s := range m.Status() {
 			if s.Ordering {

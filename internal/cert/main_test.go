@@ -35,22 +35,6 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// until waits for what must become true.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(2 * time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("in vain: %s", what)
-		}
-	}
-}
-
 // clock is a clock that tests move.
 type clock struct {
 	mu    sync.Mutex

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"landward/internal/cert"
+	"landward/internal/waittest"
 )
 
 func TestStaple(t *testing.T) {
@@ -119,7 +120,7 @@ func TestOCSPIsNeverAskedInside(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
-	until(t, "it is refused", func() bool { return log.count("not a public address") > 0 })
+	waittest.Eventually(t, "it is refused", func() bool { return log.count("not a public address") > 0 })
 	cancel()
 	check(t, <-done)
 	select {

@@ -20,6 +20,7 @@ import (
 
 	"landward/internal/cert"
 	"landward/internal/landward"
+	"landward/internal/waittest"
 )
 
 func TestPutPairServesAtOnceAndSurvivesRestart(t *testing.T) {
@@ -238,7 +239,7 @@ func TestExpiredOwnPairGivesWay(t *testing.T) {
 		t.Errorf("a tenth of its life is left: %+v", st)
 	}
 	c.set(101 * time.Hour)
-	until(t, "the local CA takes over", func() bool { return statusOf(m, "a.paas.local").Source == cert.SourceLocal })
+	waittest.Eventually(t, "the local CA takes over", func() bool { return statusOf(m, "a.paas.local").Source == cert.SourceLocal })
 	if got := servedSerial(t, m, "a.example.com"); got != own {
 		t.Error("with nothing better an expired pair must be served")
 	}
@@ -289,10 +290,10 @@ func TestReplaceUnderLoadFailsNoHandshake(t *testing.T) {
 		block, _ := pem.Decode(chain)
 		c, err := x509.ParseCertificate(block.Bytes)
 		check(t, err)
-		until(t, "the new pair is served", func() bool { return servedSerial(t, m, "a.example.com") == c.SerialNumber.String() })
+		waittest.Eventually(t, "the new pair is served", func() bool { return servedSerial(t, m, "a.example.com") == c.SerialNumber.String() })
 	}
 	enough := shakes.Load() + 50
-	until(t, "handshakes go on", func() bool { return shakes.Load() >= enough || t.Failed() })
+	waittest.Eventually(t, "handshakes go on", func() bool { return shakes.Load() >= enough || t.Failed() })
 	cancel()
 	wg.Wait()
 }
@@ -328,7 +329,7 @@ func TestHalfWrittenFilesAreNotUsed(t *testing.T) {
 	}
 	for _, s := range steps {
 		check(t, s.do())
-		until(t, "the status says what is wrong: "+s.name, func() bool {
+		waittest.Eventually(t, "the status says what is wrong: "+s.name, func() bool {
 			st := statusOf(m, "a.example.com")
 			return strings.Contains(st.LastError, s.says) && strings.Contains(st.LastError, "not used")
 		})
@@ -347,13 +348,13 @@ func TestHalfWrittenFilesAreNotUsed(t *testing.T) {
 	}
 	run(t, m)
 	replaceFiles(t, own, next, nextKey)
-	until(t, "the whole pair is used", func() bool {
+	waittest.Eventually(t, "the whole pair is used", func() bool {
 		st := statusOf(m, "a.example.com")
 		return st.LastError == "" && servedSerial(t, m, "a.example.com") != before
 	})
 	// An operator who takes the folder away takes the pair away.
 	check(t, os.RemoveAll(own))
-	until(t, "the pair is gone", func() bool { return servedSerial(t, m, "a.example.com") == "" })
+	waittest.Eventually(t, "the pair is gone", func() bool { return servedSerial(t, m, "a.example.com") == "" })
 }
 
 func TestNewFolderIsFound(t *testing.T) {
@@ -364,7 +365,7 @@ func TestNewFolderIsFound(t *testing.T) {
 	check(t, os.Mkdir(own, 0o700))
 	chain, key := ca.issue(t, nil, "*.example.com")
 	replaceFiles(t, own, chain, key)
-	until(t, "the pair is found", func() bool {
+	waittest.Eventually(t, "the pair is found", func() bool {
 		_, err := hello(t, m, "x.example.com", ca.pool())
 		return err == nil
 	})
@@ -381,7 +382,7 @@ func TestSameSizeAndTime(t *testing.T) {
 	check(t, os.Mkdir(own, 0o700))
 	replaceFiles(t, own, chain, keyPEM)
 	run(t, m)
-	until(t, "the first is served", func() bool { return servedSerial(t, m, "a.example.com") != "" })
+	waittest.Eventually(t, "the first is served", func() bool { return servedSerial(t, m, "a.example.com") != "" })
 	before := servedSerial(t, m, "a.example.com")
 	path := filepath.Join(own, "cert.pem")
 	st, err := os.Stat(path)
@@ -392,7 +393,7 @@ func TestSameSizeAndTime(t *testing.T) {
 	}
 	check(t, os.WriteFile(path, next, 0o600))
 	check(t, os.Chtimes(path, st.ModTime(), st.ModTime()))
-	until(t, "the second is served", func() bool { s := servedSerial(t, m, "a.example.com"); return s != "" && s != before })
+	waittest.Eventually(t, "the second is served", func() bool { s := servedSerial(t, m, "a.example.com"); return s != "" && s != before })
 }
 
 func TestCutOffPutIsFinished(t *testing.T) {

@@ -23,6 +23,7 @@ import (
 	"github.com/miekg/dns"
 
 	"landward/internal/cert"
+	"landward/internal/waittest"
 )
 
 // names is a DNS server that knows 127.0.0.1 for all names, and the provider
@@ -405,7 +406,7 @@ func (r *rig) tryCA(t testing.TB) (stop func()) {
 	r.inner.Store(&ports[0])
 	r.manage = ports[1]
 	gone := false
-	until(t, "the CA answers", func() bool {
+	waittest.Eventually(t, "the CA answers", func() bool {
 		select {
 		case <-ended:
 			gone = true
@@ -483,7 +484,7 @@ func (r *rig) serves(t testing.TB, host, notSerial string) *x509.Certificate {
 	t.Helper()
 	var leaf *x509.Certificate
 	roots := r.issuers(t)
-	until(t, host+" has a certificate", func() bool {
+	waittest.Eventually(t, host+" has a certificate", func() bool {
 		var err error
 		leaf, err = r.dial(t, host, roots)
 		return err == nil && leaf.SerialNumber.String() != notSerial

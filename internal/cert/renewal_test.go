@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"landward/internal/cert"
+	"landward/internal/waittest"
 )
 
 const day = 24 * time.Hour
@@ -31,7 +32,7 @@ func TestCADownForAFortnight(t *testing.T) {
 	for at := time.Duration(begin); at < end; {
 		c.set(at)
 		attempts++
-		until(t, "another attempt fails", func() bool { return statusOf(m, "a.example.com").Attempts == attempts })
+		waittest.Eventually(t, "another attempt fails", func() bool { return statusOf(m, "a.example.com").Attempts == attempts })
 		st := statusOf(m, "a.example.com")
 		wait := st.NextTry.Sub(st.LastTry)
 		if wait <= 0 || wait > 7*time.Hour || attempts > 12 && wait < 5*time.Hour {
@@ -82,7 +83,7 @@ func TestFailsThreeTimesThenSucceeds(t *testing.T) {
 	m.SetHosts([]cert.Host{{Name: "a.example.com", App: "shop"}})
 	var at time.Duration
 	for n := 1; n <= 3; n++ {
-		until(t, "an attempt fails", func() bool { return statusOf(m, "a.example.com").Attempts == n })
+		waittest.Eventually(t, "an attempt fails", func() bool { return statusOf(m, "a.example.com").Attempts == n })
 		st := statusOf(m, "a.example.com")
 		says := map[int]string{1: "on port 80 (http-01)", 2: "(tls-alpn-01)", 3: "on port 80 (http-01)"}[n] // one challenge, then the other
 		if !strings.Contains(st.LastError, says) || st.Hint == "" || st.Source != cert.SourceNone || !st.NextTry.After(st.LastTry) || st.App != "shop" {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"landward/internal/cert"
+	"landward/internal/waittest"
 )
 
 // away is a CA that never answers.
@@ -36,7 +37,7 @@ func TestOldFilesAreRemoved(t *testing.T) {
 	m := manager(t, cert.Options{Dir: dir, Now: c.now, ACME: cert.ACME{Directory: away}})
 	m.SetHosts([]cert.Host{{Name: "kept.example.com"}})
 	run(t, m)
-	until(t, "the one that nobody wants is removed", func() bool { _, err := os.Stat(gone); return os.IsNotExist(err) })
+	waittest.Eventually(t, "the one that nobody wants is removed", func() bool { _, err := os.Stat(gone); return os.IsNotExist(err) })
 	if _, err := os.Stat(kept); err != nil {
 		t.Error(err)
 	}
@@ -78,7 +79,7 @@ func TestTimesOfAWrongClock(t *testing.T) {
 	m := manager(t, cert.Options{Dir: dir, ACME: cert.ACME{Directory: away}})
 	m.SetHosts([]cert.Host{{Name: "a.example.com"}})
 	run(t, m)
-	until(t, "it is tried", func() bool {
+	waittest.Eventually(t, "it is tried", func() bool {
 		st := statusOf(m, "a.example.com")
 		return st.Attempts == 4 && strings.Contains(st.LastError, "does not answer")
 	})
@@ -94,7 +95,7 @@ func TestUnwritableFolder(t *testing.T) {
 	m := manager(t, cert.Options{Dir: dir, Log: logTo(log), ACME: cert.ACME{Directory: away}})
 	m.SetHosts([]cert.Host{{Name: "a.example.com"}})
 	run(t, m)
-	until(t, "the status says why", func() bool {
+	waittest.Eventually(t, "the status says why", func() bool {
 		return strings.Contains(statusOf(m, "a.example.com").LastError, "cannot be written")
 	})
 	if log.count("order a certificate") != 0 {

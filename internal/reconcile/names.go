@@ -43,9 +43,8 @@ func networks(boxes []engine.Container) []netip.Prefix {
 // for them.
 //
 // The containers of a candidate are not among them, with one exception:
-// processes that are new with it. Nothing that serves knows those, and a
-// candidate whose web needs its new database would never become healthy
-// without.
+// processes that only it runs. Nobody serves for those, and a candidate whose
+// web needs its new database would never become healthy without.
 func (d Desired) names(rel *landward.Release, o Observed, def Defaults) map[string][]netip.Addr {
 	found := map[string][]netip.Addr{}
 	if rel != nil {
@@ -55,7 +54,7 @@ func (d Desired) names(rel *landward.Release, o Observed, def Defaults) map[stri
 		fresh := map[string][]netip.Addr{}
 		d.find(fresh, d.Candidate.Release, o, def)
 		for process, addrs := range fresh {
-			if _, known := found[process]; !known {
+			if !runs(rel, process) {
 				found[process] = addrs
 			}
 		}
@@ -88,19 +87,25 @@ func (d Desired) find(into map[string][]netip.Addr, rel landward.Release, o Obse
 	}
 }
 
-// introduces reports whether the candidate has a process that the release that
-// serves does not know, so that its name must be told before anybody waits for
-// its health.
+// runs reports whether a release wants containers of a process.
+func runs(rel *landward.Release, process string) bool {
+	if rel == nil {
+		return false
+	}
+	p, _, ok := rel.Process(process)
+	return ok && p.Replicas > 0
+}
+
+// introduces reports whether the candidate runs a process that the release that
+// serves does not, so that its name must be told before anybody waits for
+// health.
 func (d Desired) introduces(def Defaults) bool {
 	if !def.Names {
 		return false
 	}
 	for _, svc := range d.Candidate.Release.Services {
 		for _, p := range svc.Processes {
-			if d.Current == nil {
-				return true
-			}
-			if _, _, known := d.Current.Process(p.Name); !known {
+			if runs(&d.Candidate.Release, p.Name) && !runs(d.Current, p.Name) {
 				return true
 			}
 		}

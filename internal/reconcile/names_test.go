@@ -121,6 +121,8 @@ func TestNames(t *testing.T) {
 			"web=10.201.1.2 worker=10.201.1.3"},
 		{"but for what only it has", Desired{App: live, Current: &v1, Candidate: cand(withDB)},
 			Observed{Containers: slices.Concat(old, bigger)}, "db=10.201.2.4 web=10.201.1.2 worker=10.201.1.3"},
+		{"or what did not run before", Desired{App: live, Current: &scaled, Candidate: cand(v2)}, Observed{Containers: slices.Concat(wide, fresh)},
+			"web=10.201.1.2,10.201.1.3,10.201.1.4 worker=10.201.2.3"},
 		{"the first deployment", Desired{App: app(0, 0, time.Time{}), Candidate: cand(v2)}, Observed{Containers: fresh},
 			"web=10.201.2.2 worker=10.201.2.3"},
 		{"one that died", Desired{App: live, Current: &v1},

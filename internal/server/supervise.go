@@ -237,13 +237,16 @@ func (k *keeper) replace(ctx context.Context, old *child, slot int) *child {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for !k.ready(limit, next.pid) {
+		var err error
 		select {
 		case <-next.ended:
+			err = next.err
 		case <-limit.Done():
+			err = limit.Err()
 		case <-tick.C:
 			continue
 		}
-		k.log.Error("the new process does not serve, the old one goes on", "pid", old.pid, "error", next.err)
+		k.log.Error("the new process does not serve, the old one goes on", "pid", old.pid, "error", err)
 		k.retire(next)
 		return nil
 	}

@@ -22,25 +22,11 @@ import (
 	"landward/internal/config"
 	"landward/internal/route/edge"
 	"landward/internal/route/h3"
+	"landward/internal/waittest"
 )
 
 // patience is how long a test waits for what must come about.
 const patience = 20 * time.Second
-
-func eventually(t *testing.T, what string, ask func() error) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); ; <-tick.C {
-		err := ask()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
-}
 
 func faceConfig() config.Config {
 	return config.Config{HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", HTTP3: true, DNS: "127.0.0.1:0"}
@@ -209,7 +195,7 @@ func (y *kept) hold(on bool) {
 
 func (y *kept) started(n int) int {
 	y.t.Helper()
-	eventually(y.t, fmt.Sprintf("process %d", n), func() error {
+	waittest.Succeeds(y.t, fmt.Sprintf("process %d", n), func() error {
 		if have := len(y.pids()); have < n {
 			return fmt.Errorf("%d were started", have)
 		}
@@ -231,7 +217,7 @@ func TestKeeperCrash(t *testing.T) {
 	y.hold(true)
 	y.roll <- syscall.SIGUSR2
 	second := y.started(2)
-	eventually(t, "the first one is told to end", func() error {
+	waittest.Succeeds(t, "the first one is told to end", func() error {
 		_, err := os.Stat(filepath.Join(y.dir, "told"))
 		return err
 	})
@@ -251,7 +237,7 @@ func TestKeeperCrash(t *testing.T) {
 		t.Errorf("slots %q, want %q", slots, want)
 	}
 	y.hold(false)
-	eventually(t, "the replaced process ends", func() error {
+	waittest.Succeeds(t, "the replaced process ends", func() error {
 		if runs(first) {
 			return errors.New("it runs")
 		}
@@ -273,7 +259,7 @@ func TestKeeperFull(t *testing.T) {
 	}
 	y.started(h3.Slots)
 	y.roll <- syscall.SIGUSR2
-	eventually(t, "the wish is heard", func() error {
+	waittest.Succeeds(t, "the wish is heard", func() error {
 		if len(y.roll) > 0 {
 			return errors.New("nobody has taken it")
 		}

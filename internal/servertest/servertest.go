@@ -27,6 +27,7 @@ import (
 	"landward/internal/landward"
 	"landward/internal/route/edge"
 	"landward/internal/server"
+	"landward/internal/waittest"
 )
 
 // Server is a server that runs.
@@ -37,7 +38,7 @@ type Server struct {
 	HTTPS  string // likewise; empty without --https
 	Config config.Config
 	t      testing.TB
-	log    *buffer
+	log    *waittest.Buffer
 }
 
 // Start starts a server with a temporary data folder; it stops with the test.
@@ -48,7 +49,7 @@ func Start(t testing.TB, flags ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Engine: fake.New(fake.Options{Program: Web}), t: t, log: &buffer{}}
+	s := &Server{Engine: fake.New(fake.Options{Program: Web}), t: t, log: &waittest.Buffer{}}
 	s.Config = settings(t, append([]string{"--data", dir}, flags...))
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -254,21 +255,4 @@ func (s *Server) Units(appID int64) []engine.Container {
 		s.t.Fatal(err)
 	}
 	return list
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"os"
 	"testing"
 
 	"landward/test/harness"
@@ -12,16 +11,7 @@ import (
 // programs are built once for the package.
 var programs *harness.Programs
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "landward-e2e-")
-	if err != nil {
-		panic(err)
-	}
-	programs = harness.NewPrograms(dir)
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &programs) }
 
 func start(t *testing.T, flags ...string) *harness.Server {
 	t.Helper()

@@ -3,6 +3,7 @@ package e2e
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -141,8 +142,10 @@ func TestNames(t *testing.T) {
 	n.want("from another app", foreign, map[string]string{
 		"web": foreignAddr, "worker": "none", "web.shop.internal": "none", "worker.internal": "none", "shop.names.test": edgeAddress,
 	})
+	// From loopback: Docker hides the source of what the host sends to its bridge.
+	host := &dns.Client{Timeout: 20 * time.Second, Dialer: &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}, Timeout: 20 * time.Second}}
 	for name, code := range map[string]int{"web.shop.internal": dns.RcodeNameError, "web": dns.RcodeNameError, "shop.names.test": dns.RcodeSuccess} {
-		m, _, err := (&dns.Client{Timeout: 20 * time.Second}).Exchange(new(dns.Msg).SetQuestion(name+".", dns.TypeA), n.dns)
+		m, _, err := host.Exchange(new(dns.Msg).SetQuestion(name+".", dns.TypeA), n.dns)
 		if err != nil || m.Rcode != code {
 			t.Errorf("from the host, %s: %v %v", name, m, err)
 		}
@@ -164,6 +167,7 @@ func TestNames(t *testing.T) {
 		t.Fatalf("web of both releases is at %s", two)
 	}
 	n.want("a new release", db, map[string]string{"web": two, "db": dbAddr, "db.shop.internal": dbAddr})
+	n.probation(shop, db, two)
 	n.CLI("rollback", "-a", "shop", "v1")
 	n.WantGet("shop", "/", "one")
 	worker, workerAddr = n.box("shop", "worker")
@@ -190,6 +194,40 @@ func TestNames(t *testing.T) {
 	n.Kill("control")
 	n.Kill("edge")
 	n.want("after kills", worker, after)
+}
+
+// probation pushes a release that does not become healthy until there is a
+// host that it looks for. Until then nobody finds its web, and itself it finds
+// the one that serves.
+func (n *named) probation(repo *harness.Repo, asks, serves string) {
+	n.t.Helper()
+	repo.Testapp("three", "needs gate."+n.Domain)
+	pushed := make(chan error, 1)
+	go func() {
+		out, err := repo.TryGit("push", "landward", "HEAD:main")
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, out)
+		}
+		pushed <- err
+	}()
+	var candidate, addr string
+	n.Eventually("a candidate runs", func() error {
+		if candidate, addr = n.box(repo.App, "web"); addr == serves {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	for _, box := range []string{asks, candidate} {
+		if got := seen(box, "web"); got != serves {
+			n.t.Errorf("on probation: web leads to %s, want %s; the candidate is at %s", got, serves, addr)
+		}
+	}
+	n.CLI("apps", "create", "gate")
+	if err := <-pushed; err != nil {
+		n.t.Fatal(err)
+	}
+	asks, _ = n.box(repo.App, "db")
+	n.want("after probation", asks, map[string]string{"web": addr})
 }
 
 // TestNothingOfTheHost: what an app may ask of the host is names. The address

@@ -17,28 +17,20 @@ import (
 
 	"landward/client"
 	"landward/internal/failpoint"
+	"landward/internal/waittest"
 	"landward/test/harness"
 )
 
 var programs *harness.Programs
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "landward-fault-")
-	if err != nil {
-		panic(err)
-	}
-	programs = harness.NewPrograms(dir)
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &programs) }
 
 // settled waits until no deployment is open and what runs is what should, and returns the version that serves.
 func settled(t *testing.T, s *harness.Server, app string) string {
 	t.Helper()
 	ctx := context.Background()
 	var served string
-	harness.Eventually(t, "the installation settles", func() error {
+	waittest.Succeeds(t, "the installation settles", func() error {
 		deploys, err := s.Client.Deployments(ctx, app, 50)
 		if err != nil {
 			return err
@@ -122,7 +114,7 @@ func TestKillControl(t *testing.T) {
 			if point != "reconcile.retiring" && point != "reconcile.committed" && pushErr == nil && !strings.Contains(out, "Deployed") {
 				t.Errorf("the push was accepted without a deployment:\n%s", out)
 			}
-			harness.Eventually(t, "the failpoint is hit", func() error {
+			waittest.Succeeds(t, "the failpoint is hit", func() error {
 				if _, err := os.Stat(once); err == nil {
 					return fmt.Errorf("%s is still there", once)
 				}
@@ -169,7 +161,7 @@ func TestKillOthers(t *testing.T) {
 			if err := push.Start(); err != nil {
 				t.Fatal(err)
 			}
-			harness.Eventually(t, "the deployment starts containers", func() error {
+			waittest.Succeeds(t, "the deployment starts containers", func() error {
 				d, err := s.Client.Deployment(context.Background(), "app", 2)
 				if err == nil && d.State != "starting" {
 					err = fmt.Errorf("it is %s", d.State)
@@ -257,7 +249,7 @@ func restartDocker(t *testing.T) {
 	if err := syscall.Kill(n, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, "dockerd has ended", func() error {
+	waittest.Succeeds(t, "dockerd has ended", func() error {
 		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", n)); err == nil && filepath.Base(exe) == "dockerd" {
 			return fmt.Errorf("%d still runs", n)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 
+	"landward/internal/waittest"
 	"landward/test/harness"
 )
 
@@ -192,7 +193,7 @@ func roll(t *testing.T, s *harness.Server) {
 	const sign = `msg="process replaced"`
 	n := strings.Count(s.Log(), sign)
 	s.Roll()
-	harness.Eventually(t, "a new edge", func() error {
+	waittest.Succeeds(t, "a new edge", func() error {
 		if strings.Count(s.Log(), sign) == n {
 			return errors.New("none serves")
 		}
@@ -207,7 +208,7 @@ func eachAsks(t *testing.T, users []*user) {
 	for i, u := range users {
 		before[i] = u.asked.Load()
 	}
-	harness.Eventually(t, "all users ask", func() error {
+	waittest.Succeeds(t, "all users ask", func() error {
 		for i, u := range users {
 			if u.asked.Load() < before[i]+3 {
 				return fmt.Errorf("%s does not", u.name)
@@ -252,7 +253,7 @@ func TestEdgeUpgrade(t *testing.T) {
 		total, failed = total+u.asked.Load(), failed+u.failed.Load()
 	}
 	t.Logf("%d requests in %d upgrades and %s, %d failed", total, upgrades, took.Round(time.Millisecond), failed)
-	harness.Eventually(t, "old edges end", func() error {
+	waittest.Succeeds(t, "old edges end", func() error {
 		if left := s.Pids("edge"); len(left) != 1 {
 			return fmt.Errorf("edges: %v", left)
 		}
@@ -319,7 +320,7 @@ func TestEdgeUpgradeInProgress(t *testing.T) {
 			t.Errorf("%s: %v", u.proto, err)
 		}
 	}
-	harness.Eventually(t, "old edges end", func() error {
+	waittest.Succeeds(t, "old edges end", func() error {
 		if left := s.Pids("edge"); len(left) != 1 {
 			return fmt.Errorf("edges: %v", left)
 		}

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"landward/client"
+	"landward/internal/waittest"
 )
 
 // Root returns the folder of the checkout.
@@ -94,12 +95,24 @@ type Server struct {
 	programs *Programs
 	t        testing.TB
 	args     []string
-	log      *syncBuffer
+	log      *waittest.Buffer
 	key      string
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
 	end chan struct{}
+}
+
+// Main runs a package's tests with programs that are built once for all of them.
+func Main(m *testing.M, into **Programs) {
+	dir, err := os.MkdirTemp("", "landward-test-")
+	if err != nil {
+		panic(err)
+	}
+	*into = NewPrograms(dir)
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // Start starts an installation with settings of its own and removes everything
@@ -113,7 +126,7 @@ func Start(t testing.TB, p *Programs, flags ...string) *Server {
 	}
 	s := &Server{
 		Data: data, HTTP: freePort(t), HTTPS: freePort(t), SSH: freePort(t), Domain: "localhost",
-		programs: p, t: t, log: &syncBuffer{},
+		programs: p, t: t, log: &waittest.Buffer{},
 	}
 	s.args = append([]string{
 		"serve", "--data", data, "--domain", s.Domain, "--http", s.HTTP, "--https", s.HTTPS, "--ssh", s.SSH,
@@ -325,33 +338,10 @@ func (s *Server) WantGet(app, path, body string) {
 	})
 }
 
-// patience is how long a test waits for what must come about. It bounds a
-// failing test; nothing is measured by it.
-const patience = 90 * time.Second
-
 // Eventually asks until there is no error, or fails with the last one.
 func (s *Server) Eventually(what string, ask func() error) {
 	s.t.Helper()
-	Eventually(s.t, what, ask)
-}
-
-// Eventually asks until there is no error, or fails with the last one.
-func Eventually(t testing.TB, what string, ask func() error) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for {
-		err := ask()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%s: not within %s: %v", what, patience, err)
-		case <-tick.C:
-		}
-	}
+	waittest.Succeeds(s.t, what, ask)
 }
 
 func freePort(t testing.TB) string {
@@ -362,24 +352,6 @@ func freePort(t testing.TB) string {
 	}
 	defer l.Close() //nolint:errcheck // only its number was wanted
 	return l.Addr().String()
-}
-
-// syncBuffer is a buffer that a process may write while a test reads it.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // Alone runs one role without the others until stop is called.

@@ -183,21 +183,6 @@ func write(t testing.TB, w *tar.Writer, h *tar.Header, text string) {
 	}
 }
 
-// eventually waits until check is true.
-func eventually(t *testing.T, what string, check func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(20 * time.Second)
-	for !check() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("timed out: %s", what)
-		}
-	}
-}
-
 // has fails the test unless text has part in it.
 func has(t *testing.T, what, text, part string) {
 	t.Helper()

@@ -16,6 +16,7 @@ import (
 	"landward/internal/build"
 	"landward/internal/build/buildkit"
 	"landward/internal/landward"
+	"landward/internal/waittest"
 )
 
 func TestCancelKills(t *testing.T) {
@@ -28,13 +29,13 @@ func TestCancelKills(t *testing.T) {
 		_, err := b.Build(ctx, b.req, source, func(build.Line) {})
 		done <- err
 	}()
-	eventually(t, "the step to run", func() bool { return running(t, "sleep\x00"+mark) })
+	waittest.Eventually(t, "the step to run", func() bool { return running(t, "sleep\x00"+mark) })
 	cancel()
 	err := <-done
 	if landward.CodeOf(err) != landward.CodeCancelled {
 		t.Errorf("err = %v, want cancelled", err)
 	}
-	eventually(t, "the step to be gone", func() bool { return !running(t, "sleep\x00"+mark) })
+	waittest.Eventually(t, "the step to be gone", func() bool { return !running(t, "sleep\x00"+mark) })
 	b.mustBuild(t, map[string]string{"Dockerfile": "FROM " + base + "\n"})
 }
 

@@ -227,9 +227,12 @@ func (m *manifestReader) service(e entry) (Service, error) {
 			s.Replicas = &count
 			return err
 		},
-		"memory": func(n *node) (err error) { s.Resources.Memory, err = m.memory(n, name+".memory"); return err },
-		"cpus":   func(n *node) (err error) { s.Resources.MilliCPU, err = m.cpus(n, name+".cpus"); return err },
-		"pids":   func(n *node) (err error) { s.Resources.Pids, err = m.integer(n, name+".pids", 8, maxPids); return err },
+		"memory": func(n *node) (err error) {
+			s.Resources.Memory, err = m.size(n, name+".memory", minMemory, "8M")
+			return err
+		},
+		"cpus": func(n *node) (err error) { s.Resources.MilliCPU, err = m.cpus(n, name+".cpus"); return err },
+		"pids": func(n *node) (err error) { s.Resources.Pids, err = m.integer(n, name+".pids", 8, maxPids); return err },
 		"stop_timeout": func(n *node) (err error) {
 			s.StopTimeout, err = m.duration(n, name+".stop_timeout", maxWait)
 			return err
@@ -270,7 +273,8 @@ func (r reader) healthPath(n *node, name string) (string, error) {
 	return s, err
 }
 
-func (m *manifestReader) memory(n *node, name string) (int64, error) {
+// size reads a number of bytes that is at least least, which is said as text.
+func (m *manifestReader) size(n *node, name string, least int64, text string) (int64, error) {
 	s, err := m.str(n, name)
 	if err != nil {
 		return 0, err
@@ -279,8 +283,8 @@ func (m *manifestReader) memory(n *node, name string) (int64, error) {
 	if err != nil {
 		return 0, m.rename(n.line, err)
 	}
-	if v < minMemory {
-		return 0, m.errorf(n.line, "%s is %s; it must be at least %dM", name, s, minMemory>>20)
+	if v < least {
+		return 0, m.errorf(n.line, "%s is %s; it must be at least %s", name, s, text)
 	}
 	return v, nil
 }

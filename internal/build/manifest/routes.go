@@ -83,7 +83,7 @@ func (m *manifestReader) routes(n *node) error {
 		"headers": func(n *node) error { return m.headers(n, &r.Headers) },
 		"auth":    func(n *node) error { return m.auth(n, &r.Auth) },
 		"rate":    func(n *node) error { return m.rate(n, &r.Rate) },
-		"body":    func(n *node) (err error) { r.Body, err = m.body(n, "routes.body"); return err },
+		"body":    func(n *node) (err error) { r.Body, err = m.size(n, "routes.body", minBody, "1K"); return err },
 		"timeout": func(n *node) (err error) {
 			r.Timeout, err = m.duration(n, "routes.timeout", maxWait)
 			return err
@@ -375,19 +375,4 @@ func (m *manifestReader) rate(n *node, r *landward.Rate) error {
 		err = m.errorf(n.line, "routes.rate needs requests")
 	}
 	return err
-}
-
-func (m *manifestReader) body(n *node, name string) (int64, error) {
-	s, err := m.str(n, name)
-	if err != nil {
-		return 0, err
-	}
-	v, err := ParseSize(s)
-	if err != nil {
-		return 0, m.rename(n.line, err)
-	}
-	if v < minBody {
-		return 0, m.errorf(n.line, "%s is %s; it must be at least %dK", name, s, minBody>>10)
-	}
-	return v, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -316,12 +317,12 @@ func TestTornByPowerLoss(t *testing.T) {
 func TestClockGoesBack(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		var shift time.Duration
-		l := newLog(dir, access.Options{MaxSize: 1000, Every: time.Second, Now: func() time.Time { return time.Now().Add(shift) }})
+		var shift atomic.Int64
+		l := newLog(dir, access.Options{MaxSize: 1000, Every: time.Second, Now: func() time.Time { return time.Now().Add(time.Duration(shift.Load())) }})
 		stop := start(t, l)
 		for i := range 20 {
 			if i == 10 {
-				shift = -time.Hour
+				shift.Store(-int64(time.Hour))
 			}
 			add(l, 1, i)
 			wait(2 * time.Second)

@@ -21,6 +21,7 @@ import (
 	"landward/internal/logs/accesslog"
 	"landward/internal/route"
 	"landward/internal/route/access"
+	"landward/internal/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -102,18 +103,6 @@ func names(t *testing.T, dir string, app int64) (out []string) {
 	return out
 }
 
-// eventually waits for what another goroutine brings about.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 func TestLine(t *testing.T) {
 	base := map[string]any{
 		"at": "2026-11-21T09:11:12.013Z", "app_id": 7.0, "method": "GET", "path": `/a"b\c%C3%A4%1B[`, "host": "shop.test",
@@ -179,7 +168,7 @@ func TestFollow(t *testing.T) {
 	start(t, l)
 	for i := range 5 {
 		add(l, 7, i)
-		eventually(t, fmt.Sprint("line ", i), func() bool {
+		waittest.Eventually(t, fmt.Sprint("line ", i), func() bool {
 			b, _ := os.ReadFile(filepath.Join(dir, "7", "router.log"))
 			return bytes.Count(b, []byte("\n")) == i+1 && bytes.HasSuffix(b, []byte("\n")) &&
 				strings.Contains(string(b), fmt.Sprintf(`"path":"/%d"`, i))
@@ -224,7 +213,7 @@ func TestDiskFull(t *testing.T) {
 			for i := range 3 {
 				add(l, 7, i)
 				add(l, 8, i) // another app, on which nothing is wrong
-				eventually(t, "counted", func() bool { return l.Dropped() == uint64(i)+1 })
+				waittest.Eventually(t, "counted", func() bool { return l.Dropped() == uint64(i)+1 })
 			}
 			if n := strings.Count(said.String(), `msg="write access log"`); n != 1 {
 				t.Errorf("said %d times:\n%s", n, said.String())
@@ -233,7 +222,7 @@ func TestDiskFull(t *testing.T) {
 				t.Fatal("what is in the way stays")
 			}
 			add(l, 7, 3)
-			eventually(t, "recovered", func() bool { return strings.Contains(said.String(), "written again") })
+			waittest.Eventually(t, "recovered", func() bool { return strings.Contains(said.String(), "written again") })
 			stop()
 			if got := numbers(t, dir, 7); !reflect.DeepEqual(got, []int{3}) {
 				t.Errorf("app 7: %v", got)
@@ -275,7 +264,7 @@ func TestBurst(t *testing.T) {
 	for i := range n {
 		add(l, 7, i)
 		if i%50 == 49 {
-			eventually(t, "some room", func() bool {
+			waittest.Eventually(t, "some room", func() bool {
 				b, _ := os.ReadFile(filepath.Join(dir, "7", "router.log"))
 				return bytes.Count(b, []byte("\n")) >= i-120 // half of what is held, and a little
 			})

@@ -3,16 +3,19 @@ package edge_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 
+	"landward/internal/landward"
 	"landward/internal/route/wire"
 	"landward/internal/route/wire/wiretest"
 )
@@ -124,11 +127,17 @@ type late struct {
 	begin, out chan struct{}
 }
 
-func newLiar(t *testing.T) *liar {
+func newLiar(t *testing.T, secure bool) *liar {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if secure {
+		s := httptest.NewUnstartedServer(nil)
+		s.StartTLS()
+		l = tls.NewListener(l, &tls.Config{Certificates: s.TLS.Certificates, MinVersion: tls.VersionTLS12})
+		s.Close()
 	}
 	a := &liar{addr: netip.MustParseAddrPort(l.Addr().String())}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -183,9 +192,17 @@ func (a *liar) answer(c net.Conn) {
 // is a 502 or is cut off, and whoever asks next, on the same connection or
 // another, gets his own answer and nobody else's.
 func TestAnswerBorders(t *testing.T) {
+	for _, proto := range []landward.Protocol{landward.ProtocolHTTP, landward.ProtocolHTTPS} {
+		t.Run(string(proto), func(t *testing.T) { checkAnswers(t, proto) })
+	}
+}
+
+func checkAnswers(t *testing.T, proto landward.Protocol) {
 	r := besieged(t, nil)
-	a := newLiar(t)
-	r.apply(t, shop(a.addr))
+	a := newLiar(t, proto == landward.ProtocolHTTPS)
+	lies := shop(a.addr)
+	lies.Protocol = proto
+	r.apply(t, lies)
 	var all []wiretest.Answer
 	for _, c := range wiretest.Answers() {
 		all = append(all, c)

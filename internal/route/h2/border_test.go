@@ -8,6 +8,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"landward/internal/route/h2"
+	"landward/internal/waittest"
 )
 
 // TestBodyErrors holds that a body must be what its head has announced.
@@ -79,7 +80,7 @@ func TestBodyErrors(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "lanes closed", func() bool { return r.app.Open.Load() <= int64(len(tests)) })
+	waittest.Eventually(t, "lanes closed", func() bool { return r.app.Open.Load() <= int64(len(tests)) })
 }
 
 // TestAnswersOfOurs are those that no app sees.

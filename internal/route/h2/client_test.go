@@ -16,6 +16,7 @@ import (
 
 	"landward/internal/route/h2"
 	"landward/internal/route/h2/lane/lanetest"
+	"landward/internal/waittest"
 )
 
 // both runs a test in clear text and over TLS.
@@ -253,7 +254,7 @@ func TestEarlyRefusal(t *testing.T) {
 		if resp.StatusCode != 413 || string(b) != "no\n" || err != nil {
 			t.Errorf("%s %q %v", resp.Status, b, err)
 		}
-		eventually(t, "lane closed", func() bool { return r.app.Open.Load() == 0 })
+		waittest.Eventually(t, "lane closed", func() bool { return r.app.Open.Load() == 0 })
 		if _, body := get(t, c, url("/hello")); body != "hello, /hello" {
 			t.Errorf("the connection is spoilt: %q", body)
 		}
@@ -273,12 +274,12 @@ func TestClientGoes(t *testing.T) {
 			}
 			done <- err
 		}()
-		eventually(t, "request", func() bool { return r.app.Requests.Load() == 1 })
+		waittest.Eventually(t, "request", func() bool { return r.app.Requests.Load() == 1 })
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		eventually(t, "gone", func() bool { return r.app.Gone.Load() == 1 && r.app.Open.Load() == 0 })
+		waittest.Eventually(t, "gone", func() bool { return r.app.Gone.Load() == 1 && r.app.Open.Load() == 0 })
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"landward/internal/route/h2"
 	"landward/internal/route/h2/lane/lanetest"
+	"landward/internal/waittest"
 )
 
 // TestWindowOfTheClient holds that not a byte more is sent than the client's
@@ -103,7 +104,7 @@ func TestWindowOfOurs(t *testing.T) {
 	p.headers(1, false, ask("POST", "/slow?1")...)
 	// It reads a piece and stops; from then on no window is given back.
 	p.write(raw(0, 0, 1, strings.Repeat("x", 16384)))
-	eventually(t, "reading", func() bool { return r.app.Read.Load() > 0 })
+	waittest.Eventually(t, "reading", func() bool { return r.app.Read.Load() > 0 })
 	sent := 16384
 	pump := func(until int) {
 		for sent < until {
@@ -201,7 +202,7 @@ func TestMemory(t *testing.T) {
 			p.write(raw(0, 0, id, piece))
 		}
 	}
-	eventually(t, "all begun", func() bool { return r.app.Requests.Load() == n+4 })
+	waittest.Eventually(t, "all begun", func() bool { return r.app.Requests.Load() == n+4 })
 	// Each app has a buffer of its own too.
 	if grown := heap() - before; grown > 8<<20 {
 		t.Errorf("%d KiB for %d streams", grown>>10, n+4)

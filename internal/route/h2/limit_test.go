@@ -15,6 +15,7 @@ import (
 
 	"landward/internal/route/h2"
 	"landward/internal/route/h2/lane/lanetest"
+	"landward/internal/waittest"
 )
 
 // TestFloods holds that a client that only costs is told to calm down.
@@ -334,7 +335,7 @@ func TestShutdownCuts(t *testing.T) {
 	r := newRig(t, h2.Limits{}, false)
 	p := r.dial(t)
 	p.get(1, "/wait")
-	eventually(t, "request", func() bool { return r.app.Requests.Load() == 1 })
+	waittest.Eventually(t, "request", func() bool { return r.app.Requests.Load() == 1 })
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	r.Shutdown(ctx)

@@ -20,6 +20,7 @@ import (
 	"landward/internal/route"
 	"landward/internal/route/h2"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // ledger keeps what the plane reports.
@@ -130,7 +131,7 @@ func TestBehindPlane(t *testing.T) {
 			t.Fatalf("%q %v", body, resp.Header)
 		}
 	}
-	eventually(t, "record", func() bool { return log.last() == "HTTP/2.0 GET /x 127.0.0.1 " })
+	waittest.Eventually(t, "record", func() bool { return log.last() == "HTTP/2.0 GET /x 127.0.0.1 " })
 	for _, size := range []int{0, 10, 100_000, 3 << 20} {
 		resp, body := do("POST", "/echo", io.MultiReader(strings.NewReader(strings.Repeat("x", size))))
 		if len(body) != size || resp.Trailer.Get("X-Sum") != "1" {
@@ -165,7 +166,7 @@ func TestClientGoesBehindPlane(t *testing.T) {
 	<-begun
 	p.write(raw(3, 0, 1, u32(8)))
 	<-gone
-	eventually(t, "record", func() bool { return log.last() == "HTTP/2.0 GET /wait 127.0.0.1 client_gone" })
+	waittest.Eventually(t, "record", func() bool { return log.last() == "HTTP/2.0 GET /wait 127.0.0.1 client_gone" })
 }
 
 // TestWebSocketBehindPlane takes a WebSocket through the plane, which follows

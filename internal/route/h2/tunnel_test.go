@@ -7,6 +7,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"landward/internal/route/h2"
+	"landward/internal/waittest"
 )
 
 func connect(more ...string) []string {
@@ -56,7 +57,7 @@ func TestWebSocket(t *testing.T) {
 	if a := p.ended(1); a.body != "end" || a.isReset {
 		t.Errorf("%+v", a)
 	}
-	eventually(t, "lane closed", func() bool { return r.app.Open.Load() == 0 })
+	waittest.Eventually(t, "lane closed", func() bool { return r.app.Open.Load() == 0 })
 }
 
 // TestEarlyTunnel holds that what a client sends before it knows whether there
@@ -86,7 +87,7 @@ func TestEarlyTunnel(t *testing.T) {
 		}
 		_ = p.c.Close()
 	}
-	eventually(t, "lanes closed", func() bool { return r.app.Open.Load() == 0 })
+	waittest.Eventually(t, "lanes closed", func() bool { return r.app.Open.Load() == 0 })
 }
 
 // TestNot101 holds that nobody switches protocols who was not asked to.
@@ -104,5 +105,5 @@ func TestTunnelBreaks(t *testing.T) {
 	p.headers(1, false, connect()...)
 	p.until(false, func(_ http2.Frame, all map[uint32]*answer) bool { return all[1] != nil && len(all[1].heads) > 0 })
 	p.write(raw(3, 0, 1, "\x00\x00\x00\x08"))
-	eventually(t, "lane closed", func() bool { return r.app.Open.Load() == 0 })
+	waittest.Eventually(t, "lane closed", func() bool { return r.app.Open.Load() == 0 })
 }

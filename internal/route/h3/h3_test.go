@@ -27,6 +27,7 @@ import (
 
 	"landward/internal/route/h2/lane/lanetest"
 	"landward/internal/route/h3"
+	"landward/internal/waittest"
 )
 
 // patience is how long a test waits for what must happen.
@@ -122,17 +123,6 @@ func get(t testing.TB, c *http.Client, url string) (*http.Response, string) {
 		t.Fatalf("read body: %v after %d bytes", err, len(b))
 	}
 	return resp, string(b)
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 func TestGet(t *testing.T) {
@@ -326,7 +316,7 @@ func TestEarlyRefusal(t *testing.T) {
 	if resp.StatusCode != 413 || string(b) != "no\n" || err != nil {
 		t.Errorf("%s %q %v", resp.Status, b, err)
 	}
-	eventually(t, "lane closed", func() bool { return r.app.Open.Load() == 0 })
+	waittest.Eventually(t, "lane closed", func() bool { return r.app.Open.Load() == 0 })
 	if _, body := get(t, c, url("/hello")); body != "hello, /hello" {
 		t.Errorf("the connection is spoilt: %q", body)
 	}
@@ -355,9 +345,9 @@ func TestClientGoes(t *testing.T) {
 				_ = resp.Body.Close()
 			}
 		}()
-		eventually(t, "request", func() bool { return r.app.Requests.Load() == int64(i+1) })
+		waittest.Eventually(t, "request", func() bool { return r.app.Requests.Load() == int64(i+1) })
 		cancel()
 		<-done
-		eventually(t, "gone: "+path, func() bool { return r.app.Open.Load() == 0 })
+		waittest.Eventually(t, "gone: "+path, func() bool { return r.app.Open.Load() == 0 })
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"landward/internal/route/h3"
+	"landward/internal/waittest"
 )
 
 // TestSlowReader holds that an app that does not read holds the client back.
@@ -30,11 +31,11 @@ func TestSlowReader(t *testing.T) {
 		}
 		done <- err
 	}()
-	eventually(t, "reading", func() bool { return r.app.Read.Load() > 0 })
+	waittest.Eventually(t, "reading", func() bool { return r.app.Read.Load() > 0 })
 	// What the lane, QUIC's two windows and the client's own buffers hold.
 	const most = 8 * window
 	last, still := int64(-1), 0
-	eventually(t, "the client stands still", func() bool {
+	waittest.Eventually(t, "the client stands still", func() bool {
 		n := body.read()
 		if n != last {
 			last, still = n, 0
@@ -119,7 +120,7 @@ func TestShutdownCuts(t *testing.T) {
 		}
 		failed <- err
 	}()
-	eventually(t, "request", func() bool { return r.app.Requests.Load() == 1 })
+	waittest.Eventually(t, "request", func() bool { return r.app.Requests.Load() == 1 })
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	r.Shutdown(ctx)
@@ -190,7 +191,7 @@ func TestLimits(t *testing.T) {
 			req, _ := http.NewRequest("POST", url("/wait"), nil)
 			_ = str.SendRequestHeader(req)
 			sent++
-			eventually(t, "request", func() bool { return r.app.Requests.Load() >= sent || conn.Context().Err() != nil })
+			waittest.Eventually(t, "request", func() bool { return r.app.Requests.Load() >= sent || conn.Context().Err() != nil })
 			str.CancelRead(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
 			str.CancelWrite(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
 		}

@@ -18,6 +18,7 @@ import (
 
 	"landward/internal/route/h2/lane/lanetest"
 	"landward/internal/route/h3"
+	"landward/internal/waittest"
 )
 
 // long makes a packet with a long header.
@@ -283,7 +284,7 @@ func TestTakeOver(t *testing.T) {
 	}()
 	// Requests on the old connection move to a new one; the one in progress
 	// finishes where it is.
-	eventually(t, "the client goes elsewhere", func() bool {
+	waittest.Eventually(t, "the client goes elsewhere", func() bool {
 		get(t, c, url("/hello"))
 		return two.app.Requests.Load() > 1
 	})
@@ -339,7 +340,7 @@ func TestTakeOverLoad(t *testing.T) {
 	for i := range rounds {
 		now, next := i%h3.Slots, (i+1)%h3.Slots
 		r := y.rigs[now]
-		eventually(t, "requests", func() bool { return r.app.Requests.Load() > 5 })
+		waittest.Eventually(t, "requests", func() bool { return r.app.Requests.Load() > 5 })
 		old := y.rigs[now]
 		y.put(next, h3.Limits{})
 		y.steer(next)

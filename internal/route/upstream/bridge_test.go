@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"landward/internal/route/upstream"
+	"landward/internal/waittest"
 )
 
 // h2c serves h over HTTP/2 without TLS and returns its address and a bridge to it.
@@ -224,7 +225,7 @@ func TestCutOff(t *testing.T) {
 		if got, err := io.ReadAll(res.Body); !errors.Is(err, io.ErrUnexpectedEOF) || string(got) != "some" {
 			t.Errorf("%s: got %q, %v", path, got, err)
 		}
-		eventually(t, "the link ends", func() bool { return !l.Idle() })
+		waittest.Eventually(t, "the link ends", func() bool { return !l.Idle() })
 	}
 	l := dial(t, b)
 	l.send(t, "GET /early HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -254,7 +255,7 @@ func TestServerDies(t *testing.T) {
 	if _, err := io.ReadAll(res.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v", err)
 	}
-	eventually(t, "nobody is there any more", func() bool {
+	waittest.Eventually(t, "nobody is there any more", func() bool {
 		c, err := b.Dial(t.Context())
 		if err == nil {
 			_ = c.Close()
@@ -336,7 +337,7 @@ func TestEarlyAnswer(t *testing.T) {
 	if l.Idle() {
 		t.Error("idle, with a body to come")
 	}
-	eventually(t, "writing fails", func() bool {
+	waittest.Eventually(t, "writing fails", func() bool {
 		_, err := l.Write(make([]byte, 1000))
 		return err != nil
 	})

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+
+	"landward/internal/waittest"
 )
 
 // TestManyStreams holds that the app's limit of streams is kept, by more
@@ -30,14 +32,14 @@ func TestManyStreams(t *testing.T) {
 	})
 	first := dial(t, b)
 	first.send(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	eventually(t, "the first is served, and the app has said what it takes", func() bool { return now.Load() == 1 })
+	waittest.Eventually(t, "the first is served, and the app has said what it takes", func() bool { return now.Load() == 1 })
 	lines := []*line{first}
 	for range 9 {
 		l := dial(t, b)
 		l.send(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		lines = append(lines, l)
 	}
-	eventually(t, "all are served at once", func() bool { return now.Load() == 10 })
+	waittest.Eventually(t, "all are served at once", func() bool { return now.Load() == 10 })
 	close(hold)
 	for _, l := range lines {
 		if res, _ := l.read(t, "GET"); res.StatusCode != 200 {
@@ -62,7 +64,7 @@ func TestClose(t *testing.T) {
 	idle, fresh, slow := dial(t, b), dial(t, b), dial(t, b)
 	idle.send(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	idle.read(t, "GET")
-	eventually(t, "it rests", idle.Idle)
+	waittest.Eventually(t, "it rests", idle.Idle)
 	slow.send(t, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
 	b.Close()
 	b.Close()
@@ -70,7 +72,7 @@ func TestClose(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	// It may still have been busy with the end of its answer.
-	eventually(t, "the idle one is closed", func() bool { return !idle.Idle() })
+	waittest.Eventually(t, "the idle one is closed", func() bool { return !idle.Idle() })
 	fresh.send(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	if res, body := fresh.read(t, "GET"); res.StatusCode != 200 || body != "done" || fresh.Idle() {
 		t.Errorf("got %d %q, idle %v", res.StatusCode, body, fresh.Idle())
@@ -108,7 +110,7 @@ func TestSlowClient(t *testing.T) {
 	}), nil)
 	slow, quick := dial(t, b), dial(t, b)
 	slow.send(t, "GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
-	eventually(t, "it has begun", func() bool { return sent.Load() > 0 })
+	waittest.Eventually(t, "it has begun", func() bool { return sent.Load() > 0 })
 	for range 50 {
 		quick.send(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		if _, body := quick.read(t, "GET"); body != "small" {

@@ -16,24 +16,13 @@ import (
 	"go.uber.org/goleak"
 
 	"landward/internal/route/upstream"
+	"landward/internal/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
-
-// eventually waits until what holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !holds(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
 
 // app is a TLS server by hand: serve gets each connection after its handshake.
 func app(t *testing.T, change func(*tls.Config), serve func(*tls.Conn)) string {
@@ -129,7 +118,7 @@ func TestIdle(t *testing.T) {
 					}
 				}
 				more <- surplus
-				eventually(t, "the app's end is noticed", func() bool { return !c.Idle() })
+				waittest.Eventually(t, "the app's end is noticed", func() bool { return !c.Idle() })
 				_ = c.Close()
 				if surplus != "" {
 					more <- ""

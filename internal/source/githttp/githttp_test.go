@@ -21,6 +21,7 @@ import (
 	"landward/internal/source/git"
 	"landward/internal/source/git/gittest"
 	"landward/internal/source/githttp"
+	"landward/internal/waittest"
 )
 
 func TestMain(m *testing.M) { gittest.Main(m) }
@@ -153,7 +154,7 @@ func TestPusherHangsUp(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("the deployment's context ended: %v", err)
 	}
-	gittest.Eventually(t, "the ref moves", func() bool {
+	waittest.Eventually(t, "the ref moves", func() bool {
 		_, err := os.Stat(filepath.Join(g.Intake.Repo("my-app").Dir, "refs", "heads", "main"))
 		return err == nil
 	})

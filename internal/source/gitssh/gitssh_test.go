@@ -22,6 +22,7 @@ import (
 	"landward/internal/source/git"
 	"landward/internal/source/git/gittest"
 	"landward/internal/source/gitssh"
+	"landward/internal/waittest"
 )
 
 func TestMain(m *testing.M) { gittest.Main(m) }
@@ -232,7 +233,7 @@ func TestPusherHangsUp(t *testing.T) {
 	if err := <-gone; err != nil {
 		t.Errorf("the deployment's context ended: %v", err)
 	}
-	gittest.Eventually(t, "the ref moves", func() bool {
+	waittest.Eventually(t, "the ref moves", func() bool {
 		_, err := os.Stat(filepath.Join(g.Intake.Repo("my-app").Dir, "refs", "heads", "main"))
 		return err == nil
 	})
@@ -361,7 +362,7 @@ func TestSilentPusher(t *testing.T) {
 		t.Errorf("Wait = %v", err)
 	}
 	contains(t, out.String(), "no data came for 300ms")
-	gittest.Eventually(t, "the quarantine is gone", func() bool {
+	waittest.Eventually(t, "the quarantine is gone", func() bool {
 		left, _ := filepath.Glob(filepath.Join(g.Intake.Repo("my-app").Dir, "objects", "tmp_*"))
 		return len(left) == 0
 	})

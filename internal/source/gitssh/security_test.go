@@ -23,8 +23,8 @@ import (
 	"landward/internal/landward"
 	"landward/internal/source"
 	"landward/internal/source/git"
-	"landward/internal/source/git/gittest"
 	"landward/internal/source/gitssh"
+	"landward/internal/waittest"
 )
 
 // run runs a command over a new session and returns what it says and its exit
@@ -270,7 +270,7 @@ func TestSilentConnections(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	gittest.Eventually(t, "goroutines are back", func() bool { return runtime.NumGoroutine() <= before+5 })
+	waittest.Eventually(t, "goroutines are back", func() bool { return runtime.NumGoroutine() <= before+5 })
 }
 
 // Somebody who signs in and then does nothing is closed as well.
@@ -310,7 +310,7 @@ func TestConnectionsPerIP(t *testing.T) {
 		}
 	}
 	check(t, open[0].Close())
-	gittest.Eventually(t, "there is room again", func() bool {
+	waittest.Eventually(t, "there is room again", func() bool {
 		c, err := g.dial(t, "git", ssh.PublicKeys(g.ada.signer))
 		if err != nil {
 			return false

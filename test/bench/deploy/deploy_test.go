@@ -21,6 +21,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"landward/internal/waittest"
 	"landward/test/harness"
 )
 
@@ -31,16 +32,7 @@ const (
 
 var programs *harness.Programs
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "landward-bench-")
-	if err != nil {
-		panic(err)
-	}
-	programs = harness.NewPrograms(dir)
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &programs) }
 
 func median(ds []time.Duration) time.Duration {
 	s := slices.Sorted(slices.Values(ds))
@@ -212,7 +204,7 @@ func TestDeploy(t *testing.T) {
 // settle waits until old containers are gone, so that a rollback starts cold.
 func settle(t *testing.T, s *harness.Server, app string) {
 	t.Helper()
-	harness.Eventually(t, "the app settles", func() error {
+	waittest.Succeeds(t, "the app settles", func() error {
 		units, err := s.Client.Units(context.Background(), app)
 		if err == nil && len(units) != 1 {
 			err = fmt.Errorf("%d units", len(units))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"landward/client"
+	"landward/internal/waittest"
 	"landward/test/harness"
 )
 
@@ -68,7 +69,7 @@ func TestWake(t *testing.T) {
 // asleep waits until the app sleeps and all that it had is back.
 func asleep(t *testing.T, s *harness.Server, app string) {
 	t.Helper()
-	harness.Eventually(t, "the app sleeps", func() error {
+	waittest.Succeeds(t, "the app sleeps", func() error {
 		units, err := s.Client.Units(context.Background(), app)
 		if err == nil && (len(units) != 1 || units[0].State != client.UnitAsleep) {
 			err = fmt.Errorf("units: %+v", units)
