@@ -79,7 +79,11 @@ func (d Desired) find(into map[string][]netip.Addr, rel landward.Release, o Obse
 	if d.App.Stopped {
 		return
 	}
+	falls := d.App.Traffic.Asleep && d.Current != nil && d.Current.Version == rel.Version
 	for _, u := range Units(d.App, rel, def) {
+		if falls && rel.Routing.Serves(u.Process) {
+			continue // it runs no longer, or not for long
+		}
 		c, ok := o.container(u.ID)
 		if ok && c.State == engine.Running && c.Network.Contains(c.Addr) {
 			into[u.Process] = append(into[u.Process], c.Addr)

@@ -139,6 +139,8 @@ func TestNames(t *testing.T) {
 					c.State = engine.Created
 				}
 			})}, "web= worker=10.201.1.3"},
+		{"falling asleep", Desired{App: set(func(a *landward.App) { a.Traffic.Asleep = true }), Current: &v1}, Observed{Containers: old},
+			"web= worker=10.201.1.3"},
 		{"paused: requests are held, names are not", Desired{App: set(func(a *landward.App) { a.Traffic.Paused = true }), Current: &v1},
 			Observed{Containers: old}, "web=10.201.1.2 worker=10.201.1.3"},
 		{"a path of its own", Desired{App: live, Current: &routed}, Observed{Containers: networked(boxes(routed, engine.RestartAlways))}, "web=10.201.1.2 worker=10.201.1.3"},

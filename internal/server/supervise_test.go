@@ -25,9 +25,6 @@ import (
 	"landward/internal/waittest"
 )
 
-// patience is how long a test waits for what must come about.
-const patience = 20 * time.Second
-
 func faceConfig() config.Config {
 	return config.Config{HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", HTTP3: true, DNS: "127.0.0.1:0"}
 }

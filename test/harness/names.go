@@ -2,6 +2,7 @@ package harness
 
 import (
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,7 +17,11 @@ import (
 // once.
 func LockDNS(t testing.TB) {
 	t.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "landward-test-port-53.lock"), os.O_CREATE|os.O_RDWR, 0o666) //nolint:gosec // for every user's tests
+	path := filepath.Join(os.TempDir(), "landward-test-port-53.lock")
+	f, err := os.Open(path) // another user's will do, and may not be opened so as to be made
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o644) //nolint:gosec // every user's tests read it
+	}
 	if err == nil {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
 	}

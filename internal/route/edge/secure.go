@@ -38,7 +38,7 @@ func (e *Edge) secureWith(o Options) error {
 		return err
 	}
 	l := o.Limits
-	e.h2 = h2.New(h2.Options{Log: o.Log, Hand: e.hand, Limits: h2.Limits{
+	e.h2 = h2.New(h2.Options{Log: o.Log, Hand: e.hand, Refused: e.refused("HTTP/2.0"), Limits: h2.Limits{
 		Header: l.Header, HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout, WriteTimeout: l.WriteTimeout,
 	}})
 	return nil
@@ -46,6 +46,11 @@ func (e *Edge) secureWith(o Options) error {
 
 // hand serves an inner HTTP/1.1 connection of HTTP/2 or HTTP/3.
 func (e *Edge) hand(conn net.Conn) { e.plane.ServeConn(conn, "https") }
+
+// refused notes requests that a door has answered itself.
+func (e *Edge) refused(proto string) func(int, net.Addr) {
+	return func(status int, client net.Addr) { e.plane.Refused(status, client, proto) }
+}
 
 // mayOrder allows certificates for hosts that the table has.
 func (e *Edge) mayOrder(_ context.Context, host string) error {
@@ -125,7 +130,7 @@ func (e *Edge) serveQUIC(ctx, late context.Context) error {
 	}
 	defer h.conn.Close() //nolint:errcheck // at the end
 	l := e.o.Limits
-	s := h3.New(h3.Options{TLS: e.certs.TLSConfig(), Hand: e.hand, Log: e.log, Slot: h.slot, Secret: h.secret, Limits: h3.Limits{
+	s := h3.New(h3.Options{TLS: e.certs.TLSConfig(), Hand: e.hand, Refused: e.refused("HTTP/3.0"), Log: e.log, Slot: h.slot, Secret: h.secret, Limits: h3.Limits{
 		Header: l.Header, HandshakeTimeout: e.o.Handshake, HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout,
 	}})
 	e.plane.SetAltSvc(s.AltSvc(portOf(e.secure.Addr().String())))

@@ -17,6 +17,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -250,7 +253,29 @@ func TestHTTP3(t *testing.T) {
 	if resp.Proto != "HTTP/3.0" || body != "GET /a https 443" || resp.Header.Get("Alt-Svc") != "" {
 		t.Errorf("%s %q %v", resp.Proto, body, resp.Header)
 	}
-	if resp, _ := fetch(t, r.browser(t, true, roots), "https://shop.localhost/a"); resp.Header.Get("Alt-Svc") == "" {
+	second := r.browser(t, true, roots)
+	if resp, _ := fetch(t, second, "https://shop.localhost/a"); resp.Header.Get("Alt-Svc") == "" {
 		t.Errorf("HTTP/2 does not tell of HTTP/3: %v", resp.Header)
+	}
+	// What a door answers itself is in the log like everything else.
+	for _, c := range []http.RoundTripper{second.Transport, tr} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodConnect, "https://shop.localhost", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
+			t.Fatalf("CONNECT: %v, %v", resp, err)
+		}
+		_ = resp.Body.Close()
+	}
+	second.CloseIdleConnections()
+	_ = tr.Close()
+	r.stop()
+	lines, err := os.ReadFile(filepath.Join(r.dir, "logs", "0", "router.log"))
+	for _, proto := range []string{"HTTP/2.0", "HTTP/3.0"} {
+		if err != nil || !strings.Contains(string(lines), `"proto":"`+proto+`"`) || !strings.Contains(string(lines), `"status":405`) {
+			t.Errorf("%s: %v, the log is %s", proto, err, lines)
+		}
 	}
 }

@@ -59,7 +59,10 @@ type Options struct {
 	// Proto() string ("HTTP/2.0"), and a method Gone() bool that tells when
 	// the client has given the request up; reads and writes fail then too.
 	Hand func(c net.Conn)
-	Now  func() time.Time // [time.Now]
+	// Refused hears of each request that is answered here, without a Hand. It
+	// must not wait for anything. nil: nobody.
+	Refused func(status int, client net.Addr)
+	Now     func() time.Time // [time.Now]
 }
 
 // tick is how exactly limits in time are kept.
@@ -83,6 +86,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Refused == nil {
+		o.Refused = func(int, net.Addr) {}
 	}
 	o.Limits = o.Limits.withDefaults()
 	empty := make(chan struct{})

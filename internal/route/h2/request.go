@@ -124,6 +124,7 @@ func (c *conn) takeBlock(id uint32, p []byte, end, self bool) error {
 	case self:
 		return c.breakOff(id, nil, codeProtocol)
 	case errors.As(err, &refusal):
+		c.s.o.Refused(int(refusal), c.raw.RemoteAddr())
 		return c.answer(id, int(refusal), end)
 	case err != nil:
 		return c.breakOff(id, nil, codeProtocol)

@@ -68,8 +68,11 @@ type Options struct {
 	// request at a time. They have the client's addresses, a method
 	// Proto() string ("HTTP/3.0"), and a method Gone() bool that tells when
 	// the client has given the request up; reads and writes fail then too.
-	Hand   func(c net.Conn)
-	Limits Limits
+	Hand func(c net.Conn)
+	// Refused hears of each request that is answered here, without a Hand. nil:
+	// nobody.
+	Refused func(status int, client net.Addr)
+	Limits  Limits
 
 	// Slot is this process's place among those that serve the same address, by
 	// sockets of ListenSlots. Their Secret is the same: at least 32 bytes that
@@ -102,6 +105,9 @@ type Server struct {
 
 // New makes a Server. It starts nothing.
 func New(o Options) *Server {
+	if o.Refused == nil {
+		o.Refused = func(int, net.Addr) {}
+	}
 	o.Limits = o.Limits.withDefaults()
 	s := &Server{o: o, perIP: make(map[netip.Addr]int), clients: make(map[*client]struct{}),
 		refuse: make(chan struct{}), stopped: make(chan struct{})}

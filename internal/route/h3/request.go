@@ -46,6 +46,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.As(err, &refusal):
 		answer(w, int(refusal))
+		s.o.Refused(int(refusal), c.conn.RemoteAddr())
 		return
 	case err != nil:
 		gaveUp = true

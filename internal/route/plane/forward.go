@@ -35,6 +35,9 @@ func (x *exchange) forward() {
 		if t == nil {
 			break
 		}
+		// Now: another request may find it listening while this one hears that it
+		// did not a moment ago.
+		warm := x.site.warm.Load()
 		last = x.attempt(t, fresh, !twice)
 		if last == settled {
 			return
@@ -45,7 +48,7 @@ func (x *exchange) forward() {
 			return
 		}
 		switch {
-		case last == unreachable && x.p.now() < x.site.warm.Load():
+		case last == unreachable && x.p.now() < warm:
 			if !x.p.pause(listenAgain) {
 				break
 			}

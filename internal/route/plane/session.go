@@ -102,8 +102,10 @@ func forwarded(client netip.Addr, scheme string) []byte {
 }
 
 // clientOf is the client's address, the zero one where it has none.
-func clientOf(conn net.Conn) netip.Addr {
-	switch a := conn.RemoteAddr().(type) {
+func clientOf(conn net.Conn) netip.Addr { return addrOf(conn.RemoteAddr()) }
+
+func addrOf(a net.Addr) netip.Addr {
+	switch a := a.(type) {
 	case *net.TCPAddr:
 		return a.AddrPort().Addr().Unmap().WithZone("")
 	case *net.UDPAddr:
