@@ -167,8 +167,11 @@ func (s *Server) Serve(conn net.PacketConn) error {
 func (s *Server) config() *quic.Config {
 	l := &s.o.Limits
 	return &quic.Config{
-		HandshakeIdleTimeout:           l.HandshakeTimeout / 2, // the whole handshake may take twice as long
-		MaxIdleTimeout:                 l.IdleTimeout,
+		HandshakeIdleTimeout: l.HandshakeTimeout / 2, // the whole handshake may take twice as long
+		MaxIdleTimeout:       l.IdleTimeout,
+		// QUIC counts packets, not requests: a stream of events may be silent for
+		// longer. Connections without a request end at the limit all the same.
+		KeepAlivePeriod:                l.IdleTimeout / 3,
 		InitialStreamReceiveWindow:     uint64(min(l.StreamWindow, 64<<10)), //nolint:gosec // positive
 		MaxStreamReceiveWindow:         uint64(l.StreamWindow),              //nolint:gosec // positive
 		InitialConnectionReceiveWindow: uint64(min(l.ConnWindow, 256<<10)),  //nolint:gosec // positive

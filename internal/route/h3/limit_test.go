@@ -161,6 +161,34 @@ func TestLimits(t *testing.T) {
 			t.Error("the connection goes on")
 		}
 	})
+	t.Run("a silent answer", func(t *testing.T) {
+		r := newRig(t, h3.Limits{IdleTimeout: 300 * time.Millisecond})
+		answered := make(chan error, 1)
+		go func() {
+			resp, err := r.client(t).Post(url("/slow?4"), "text/plain", strings.NewReader("body"))
+			if err == nil {
+				err = resp.Body.Close()
+			}
+			answered <- err
+		}()
+		waittest.Eventually(t, "the request is at the app", func() bool { return r.app.Requests.Load() == 1 })
+		// Another connection, on which there is no request, ends after that time.
+		idle, err := quic.DialAddr(context.Background(), r.addr, r.quicConfig(), &quic.Config{KeepAlivePeriod: 50 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-idle.Context().Done():
+		case err := <-answered:
+			t.Fatalf("the request ended first: %v", err)
+		case <-time.After(patience):
+			t.Fatal("the idle connection goes on")
+		}
+		r.app.Release()
+		if err := <-answered; err != nil {
+			t.Errorf("nobody spoke for the idle limit: %v", err)
+		}
+	})
 	t.Run("head too large", func(t *testing.T) {
 		r := newRig(t, h3.Limits{Header: 8 << 10})
 		req, _ := http.NewRequest("GET", url("/hello"), nil)
