@@ -5,6 +5,8 @@ package waittest
 
 import (
 	"bytes"
+	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -63,4 +65,11 @@ func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// Loopback returns an address of this host that no other test listens on: for
+// one that lets go of a port and opens it again, or has a program open it.
+func Loopback() string {
+	n := rand.Uint32()
+	return netip.AddrFrom4([4]byte{127, byte(1 + (n>>16)%254), byte(n >> 8), byte(1 + n%254)}).String()
 }

@@ -131,7 +131,7 @@ func TestHeadersExample(t *testing.T) {
 	logged := func(paths ...string) {
 		t.Helper()
 		s.Eventually("the access log", func() error {
-			out := s.CLI("access", "-a", "headers")
+			out := s.CLI("access-log", "-a", "headers")
 			for _, path := range paths {
 				if !strings.Contains(out, path) {
 					return fmt.Errorf("no %s in\n%s", path, out)

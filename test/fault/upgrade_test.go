@@ -164,7 +164,7 @@ func resolver(network, addr string) *user {
 // freeAddr is an address that is free with UDP and TCP.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", net.JoinHostPort(waittest.Loopback(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,8 +124,9 @@ func Start(t testing.TB, p *Programs, flags ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	host := waittest.Loopback()
 	s := &Server{
-		Data: data, HTTP: freePort(t), HTTPS: freePort(t), SSH: freePort(t), Domain: "localhost",
+		Data: data, HTTP: freePort(t, host), HTTPS: freePort(t, host), SSH: freePort(t, host), Domain: "localhost",
 		programs: p, t: t, log: &waittest.Buffer{},
 	}
 	s.args = append([]string{
@@ -344,9 +345,10 @@ func (s *Server) Eventually(what string, ask func() error) {
 	waittest.Succeeds(s.t, what, ask)
 }
 
-func freePort(t testing.TB) string {
+// freePort returns an address with a port that nobody uses at that host.
+func freePort(t testing.TB, host string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

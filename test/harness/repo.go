@@ -2,7 +2,6 @@ package harness
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,8 +66,7 @@ func (s *Server) NewRepo(app string) *Repo {
 		s.t.Fatal(err)
 	}
 	r.Git("init", "-q", "-b", "main")
-	_, port, _ := net.SplitHostPort(s.SSH)
-	r.Git("remote", "add", "landward", fmt.Sprintf("ssh://git@127.0.0.1:%s/%s", port, app))
+	r.Git("remote", "add", "landward", fmt.Sprintf("ssh://git@%s/%s", s.SSH, app))
 	return r
 }
 

@@ -23,6 +23,7 @@ import (
 	"landward/internal/dns"
 	"landward/internal/route"
 	"landward/internal/route/edge"
+	"landward/internal/waittest"
 )
 
 // tool finds a program that a test needs. Where it is missing the test is
@@ -286,12 +287,8 @@ var dnsFlags = regexp.MustCompile(`;; flags: ([a-z ]*);`)
 func TestDig(t *testing.T) {
 	path := tool(t, "dig")
 	dir := t.TempDir()
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := free.LocalAddr().String()
-	_ = free.Close()
+	host := waittest.Loopback()
+	addr := net.JoinHostPort(host, "5353")
 	e, err := edge.New(edge.Options{HTTP: "127.0.0.1:0", RoutesFile: filepath.Join(dir, "routes"), Socket: filepath.Join(dir, "sock"),
 		LogDir: dir, Log: slog.New(slog.DiscardHandler), Quiet: true, DNSAddr: addr,
 		DNS: dns.Options{Zone: "paas.local", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}}})
@@ -323,7 +320,7 @@ func TestDig(t *testing.T) {
 	dig := func(args ...string) string {
 		t.Helper()
 		_, port, _ := net.SplitHostPort(addr)
-		out, errs, code := do(t, "", path, append([]string{"@127.0.0.1", "-p", port, "+time=5", "+tries=4"}, args...)...)
+		out, errs, code := do(t, "", path, append([]string{"@" + host, "-p", port, "+time=5", "+tries=4"}, args...)...)
 		if code != 0 {
 			t.Errorf("%q: %d %s%s", args, code, out, errs)
 		}

@@ -16,6 +16,7 @@ import (
 	"landward/internal/landward"
 	"landward/internal/route"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 func TestSticky(t *testing.T) {
@@ -110,9 +111,7 @@ func TestHeld(t *testing.T) {
 		t.Fatalf("app %d was woken", app)
 	}
 	// The container has its address before the app in it listens.
-	spare := listen(t)
-	addr := spare.Addr().String()
-	_ = spare.Close()
+	addr := net.JoinHostPort(waittest.Loopback(), "8080")
 	r.apply(t, 2, app("shop", addr))
 	select {
 	case a := <-answers:
