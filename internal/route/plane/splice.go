@@ -13,14 +13,14 @@ import (
 const (
 	// spliceFrom is the length from which what is left of a body is moved by
 	// the kernel: below, the way through our memory costs less than a pipe.
-	spliceFrom = 128 << 10
+	spliceFrom = 32 << 10
 	// pipeSize is what a pipe holds. A kernel that gives less is fine.
 	pipeSize = 256 << 10
-	// maxPipes bounds the pipes in use, each of which is two descriptors and up
-	// to pipeSize of the kernel's memory. A body that finds none is copied.
-	// sparePipes are kept for the next ones.
-	maxPipes   = 64
-	sparePipes = 8
+	// leastPipe is what one must hold to be worth it.
+	leastPipe = 16 << 10
+	// maxPipes bounds the pipes, each of which is two descriptors and up to
+	// pipeSize of the kernel's memory. A body that finds none is copied.
+	maxPipes = 64
 )
 
 // pipes are the pipes of a plane.
@@ -85,7 +85,7 @@ func (l *pipes) put(m *mover) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.used--
-	if l.closed || m.held > 0 || len(l.spare) >= sparePipes {
+	if l.closed || m.held > 0 {
 		m.close()
 		return
 	}
@@ -127,7 +127,7 @@ func newMover() *mover {
 	if err != nil {
 		size, err = unix.FcntlInt(uintptr(m.w), unix.F_GETPIPE_SZ, 0) //nolint:gosec // likewise
 	}
-	if err != nil || size < spliceFrom/2 {
+	if err != nil || size < leastPipe {
 		m.close() // this user has too many pipes: what is left are tiny ones
 		return nil
 	}

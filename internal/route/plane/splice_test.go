@@ -50,7 +50,7 @@ func largeApp(t testing.TB) string {
 func TestLargeBodies(t *testing.T) {
 	r := newRig(t, plane.Limits{}, app("shop", largeApp(t)))
 	c := r.client(t)
-	sizes := []int{120 << 10, 128<<10 - 1, 128 << 10, 128<<10 + 1, 160 << 10, 1<<20 + 7, len(large)}
+	sizes := []int{16 << 10, 32 << 10, 40 << 10, 48<<10 - 1, 48 << 10, 48<<10 + 1, 64 << 10, 160 << 10, 1<<20 + 7, len(large)}
 	for _, n := range sizes {
 		if status, b := get(t, c, fmt.Sprintf("http://shop.test/%d", n)); status != http.StatusOK || b != string(large[:n]) {
 			t.Errorf("got %d and %d bytes of %d", status, len(b), n)
