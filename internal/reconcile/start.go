@@ -66,16 +66,22 @@ func (w *worker) adopt(ctx context.Context, units []engine.Unit) {
 		w.adopting[u.ID] = true
 		w.mu.Unlock()
 		w.r.group.Go(func() error {
-			defer func() {
+			_, err := w.r.Engine.Apply(ctx, u)
+			if err == nil {
+				// Nobody needs to look for that: it would be in the way of the next wish.
 				w.mu.Lock()
-				delete(w.adopting, u.ID)
+				w.adopted = append(w.adopted, u.ID)
 				w.mu.Unlock()
-				w.stir()
-			}()
-			if _, err := w.r.Engine.Apply(ctx, u); err != nil && ctx.Err() == nil {
+				return nil
+			}
+			if ctx.Err() == nil {
 				w.log.Warn("unit not adopted", "unit", u.ID, "error", err)
 				pause(ctx, time.Second) // it is planned again
 			}
+			w.mu.Lock()
+			delete(w.adopting, u.ID)
+			w.mu.Unlock()
+			w.stir()
 			return nil
 		})
 	}

@@ -34,9 +34,10 @@ type worker struct {
 	mu       sync.Mutex
 	retiring map[string]context.CancelFunc
 	gone     map[string]chan struct{} // closed when a retirement has ended
-	adopting map[string]bool
-	kept     int  // version whose images were tagged last
-	keeping  bool // images are being tagged
+	adopting map[string]bool          // until a look shows that it is done
+	adopted  []string                 // of them, those that Docker has been told about
+	kept     int                      // version whose images were tagged last
+	keeping  bool                     // images are being tagged
 }
 
 func newWorker(r *Reconciler, appID int64) *worker {
@@ -157,11 +158,20 @@ func (w *worker) see(ctx context.Context) error {
 	if !w.stale.Swap(false) && w.r.watching.Load() {
 		return nil
 	}
+	w.mu.Lock()
+	done := len(w.adopted)
+	w.mu.Unlock()
 	containers, err := w.r.Engine.List(ctx, w.appID)
 	if err != nil {
 		w.stale.Store(true)
 		return err
 	}
+	w.mu.Lock()
+	for _, id := range w.adopted[:done] {
+		delete(w.adopting, id)
+	}
+	w.adopted = w.adopted[done:]
+	w.mu.Unlock()
 	w.r.output.follow(containers)
 	w.seen, w.boxes = containers, make(map[string]engine.Container, len(containers))
 	for _, c := range containers {
@@ -209,7 +219,6 @@ func (w *worker) nextLook(d Desired, o Observed) time.Duration {
 // pass, but for the upkeep of what runs already: a container that cannot be
 // started must not keep the app's other wishes from coming true.
 func (w *worker) do(ctx context.Context, ops []Op) error {
-	w.stale.Store(true) // by what is done now
 	var upkeep error
 	for _, op := range ops {
 		err := w.step(ctx, op)
@@ -227,10 +236,13 @@ func (w *worker) do(ctx context.Context, ops []Op) error {
 func (w *worker) step(ctx context.Context, op Op) error {
 	switch op := op.(type) {
 	case RemoveApp:
+		w.stale.Store(true)
 		return w.removeApp(ctx)
 	case RunPhase:
+		w.stale.Store(true)
 		return w.runPhase(ctx, op.Candidate)
 	case Start:
+		w.stale.Store(true)
 		return w.start(ctx, op)
 	case Adopt:
 		w.adopt(ctx, op.Units)

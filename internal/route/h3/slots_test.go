@@ -311,7 +311,7 @@ func TestTakeOver(t *testing.T) {
 // connections all the time; none is refused, none loses a request.
 func TestTakeOverLoad(t *testing.T) {
 	y := newRelay(t)
-	y.put(0, h3.Limits{})
+	first := y.put(0, h3.Limits{})
 	y.steer(0)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -319,7 +319,7 @@ func TestTakeOverLoad(t *testing.T) {
 	for i := range 4 {
 		users.Go(func() {
 			for ctx.Err() == nil {
-				c := y.rigs[0].client(t)
+				c := first.client(t) // of the address, whoever is behind it
 				for range 1 + 20*(i%2) {
 					resp, err := c.Get(url("/hello"))
 					if err != nil {
