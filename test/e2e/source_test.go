@@ -84,7 +84,8 @@ func TestHTTPPush(t *testing.T) {
 	}
 	repo := s.NewRepo("mine")
 	repo.Testapp("by http", "")
-	_, port, _ := net.SplitHostPort(s.HTTP)
+	host, port, _ := net.SplitHostPort(s.HTTP)
+	repo.Git("config", "http.curloptResolve", "landward.localhost:"+port+":"+host)
 	url := func(app, token string) string {
 		return "http://ci:" + token + "@landward.localhost:" + port + "/git/" + app + ".git"
 	}
@@ -96,7 +97,7 @@ func TestHTTPPush(t *testing.T) {
 		}
 	}
 	clone := filepath.Join(s.Data, "clone")
-	repo.Git("clone", "-q", url("mine", token), clone)
+	repo.Git("-c", "http.curloptResolve=landward.localhost:"+port+":"+host, "clone", "-q", url("mine", token), clone)
 	if b, err := os.ReadFile(filepath.Join(clone, "VERSION")); err != nil || string(b) != "by http\n" {
 		t.Errorf("the clone says %q, %v", b, err)
 	}
