@@ -52,7 +52,13 @@ func (t Table) Text() []byte {
 // is not read again: its route is the same pointer. The zero value is ready to
 // use, by one goroutine at a time.
 type Reader struct {
-	known map[string]*Route // line → route, of the text before
+	known map[string]known // by line, of the text before
+}
+
+// known is a line that has been read.
+type known struct {
+	line  string
+	route *Route
 }
 
 // Read returns the table that the text says, which is not checked beyond its
@@ -68,19 +74,19 @@ func (d *Reader) Read(text []byte) (Table, error) {
 		return Table{}, unreadable(1, fmt.Errorf("%d lines follow, not %d", have, h.Routes))
 	}
 	t := Table{Generation: h.Generation, MadeAt: h.MadeAt, Routes: make([]*Route, 0, h.Routes)}
-	next := make(map[string]*Route, h.Routes)
+	next := make(map[string]known, h.Routes)
 	for number := 2; len(rest) > 0; number++ {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
-		r := d.known[string(line)]
-		if r == nil {
-			r = new(Route)
-			if err := decodeLine(line, r); err != nil {
+		k, ok := d.known[string(line)]
+		if !ok {
+			k = known{line: string(line), route: new(Route)}
+			if err := decodeLine(line, k.route); err != nil {
 				return Table{}, unreadable(number, err)
 			}
 		}
-		next[string(line)] = r
-		t.Routes = append(t.Routes, r)
+		next[k.line] = k
+		t.Routes = append(t.Routes, k.route)
 	}
 	d.known = next
 	return t, nil

@@ -308,11 +308,18 @@ func (e *Edge) use(text []byte) (route.Table, error) {
 func (e *Edge) putTable(text []byte) (route.Table, error) {
 	e.put.Lock()
 	defer e.put.Unlock()
+	// The disk is slow, and need not wait for the table to be put into use.
+	file := make(chan staged, 1)
+	go func() { file <- stage(e.o.RoutesFile, text) }()
 	t, err := e.use(text)
+	s := <-file
 	if err != nil {
+		if left := s.discard(); left != nil {
+			e.log.Warn("a refused route table is left on disk", "err", left)
+		}
 		return t, err
 	}
-	if err := replaceFile(e.o.RoutesFile, text); err != nil {
+	if err := s.replace(); err != nil {
 		return t, fmt.Errorf("keep route table: %w", err)
 	}
 	return t, nil

@@ -11,26 +11,43 @@ import (
 // maxTable bounds a table's text: some hundred bytes a route.
 const maxTable = 64 << 20
 
-// replaceFile replaces a file as a whole: after a crash there is the old one or
-// the new one.
-func replaceFile(path string, b []byte) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".routes-*")
+// staged is a file on disk that is to take another's place as a whole: after a
+// crash there is the old one or the new one.
+type staged struct {
+	made, path string
+	err        error
+}
+
+// stage writes what is to be in the file at path, beside it.
+func stage(path string, b []byte) staged {
+	f, err := os.CreateTemp(filepath.Dir(path), ".routes-*")
 	if err != nil {
-		return err
+		return staged{err: err}
 	}
 	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()
 	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
+	return staged{made: f.Name(), path: path, err: errors.Join(err, f.Close())}
+}
+
+// replace gives the file its name.
+func (s staged) replace() error {
+	if s.err == nil {
+		s.err = os.Rename(s.made, s.path)
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	if s.err != nil {
+		return errors.Join(s.err, s.discard())
 	}
-	return syncDir(dir)
+	return syncDir(filepath.Dir(s.path))
+}
+
+// discard removes the file.
+func (s staged) discard() error {
+	if s.made == "" {
+		return nil
+	}
+	return os.Remove(s.made)
 }
 
 // syncDir makes a rename in dir survive a power cut.
