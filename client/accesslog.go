@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -39,16 +38,7 @@ type AccessQuery struct {
 }
 
 func (q AccessQuery) values() url.Values {
-	v := url.Values{}
-	if q.Follow {
-		v.Set("follow", "true")
-	}
-	if !q.Since.IsZero() {
-		v.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
-	}
-	if q.Tail != 0 {
-		v.Set("tail", strconv.Itoa(q.Tail))
-	}
+	v := lineValues(q.Follow, q.Since, q.Tail)
 	if q.Status != "" {
 		v.Set("status", q.Status)
 	}

@@ -29,16 +29,7 @@ type LogQuery struct {
 }
 
 func (q LogQuery) values() url.Values {
-	v := url.Values{}
-	if q.Follow {
-		v.Set("follow", "true")
-	}
-	if !q.Since.IsZero() {
-		v.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
-	}
-	if q.Tail != 0 {
-		v.Set("tail", strconv.Itoa(q.Tail))
-	}
+	v := lineValues(q.Follow, q.Since, q.Tail)
 	if q.Process != "" {
 		v.Set("process", q.Process)
 	}

@@ -8,6 +8,9 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"net/url"
+	"strconv"
+	"time"
 )
 
 // maxStreamLine is the longest line of a stream that is read, in bytes.
@@ -40,6 +43,21 @@ func (c *Client) stream(ctx context.Context, p string) iter.Seq2[StreamItem, err
 			yield(StreamItem{}, err)
 		}
 	}
+}
+
+// lineValues chooses lines by what every kind of them has.
+func lineValues(follow bool, since time.Time, tail int) url.Values {
+	v := url.Values{}
+	if follow {
+		v.Set("follow", "true")
+	}
+	if !since.IsZero() {
+		v.Set("since", since.UTC().Format(time.RFC3339Nano))
+	}
+	if tail != 0 {
+		v.Set("tail", strconv.Itoa(tail))
+	}
+	return v
 }
 
 // only returns what get takes out of items, where it is there.

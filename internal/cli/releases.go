@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"strconv"
 	"strings"
 
@@ -66,29 +67,37 @@ func runReleases(cmd *cobra.Command, f *factory, o *releasesOptions) error {
 }
 
 func runReleasesInfo(cmd *cobra.Command, f *factory, args []string) error {
-	v, err := releaseVersion(args)
+	c, app, v, err := f.connectRelease(cmd.Context(), args, func(a client.App) int { return a.Release }, "has no release that serves")
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
-	c, app, err := f.connect(ctx)
-	if err != nil {
-		return err
-	}
-	if v == 0 {
-		a, err := c.App(ctx, app)
-		if err != nil {
-			return err
-		}
-		if v = a.Release; v == 0 {
-			return &problem{exit: exitNotFound, message: app + " has no release that serves"}
-		}
-	}
-	r, err := c.Release(ctx, app, v)
+	r, err := c.Release(cmd.Context(), app, v)
 	if err != nil {
 		return err
 	}
 	return f.show(r, func() { f.printRelease(r) })
+}
+
+// connectRelease connects, and returns the release that args name or else the
+// one of the app that usual picks; where there is none, the app is said to be
+// as none has it.
+func (f *factory) connectRelease(ctx context.Context, args []string, usual func(client.App) int, none string) (*client.Client, string, int, error) {
+	v, err := releaseVersion(args)
+	if err != nil {
+		return nil, "", 0, err
+	}
+	c, app, err := f.connect(ctx)
+	if err != nil || v != 0 {
+		return c, app, v, err
+	}
+	a, err := c.App(ctx, app)
+	if err != nil {
+		return nil, "", 0, err
+	}
+	if v = usual(a); v == 0 {
+		return nil, "", 0, &problem{exit: exitNotFound, message: app + " " + none}
+	}
+	return c, app, v, nil
 }
 
 func (f *factory) printRelease(r client.Release) {

@@ -94,25 +94,12 @@ then has to start it first. Where no release is named, the one that is kept.`,
 }
 
 func runReleasesRetire(cmd *cobra.Command, f *factory, args []string) error {
-	v, err := releaseVersion(args)
+	c, app, v, err := f.connectRelease(cmd.Context(), args, func(a client.App) int { return a.Warm },
+		"keeps no release running beside the one that serves")
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
-	c, app, err := f.connect(ctx)
-	if err != nil {
-		return err
-	}
-	if v == 0 {
-		a, err := c.App(ctx, app)
-		if err != nil {
-			return err
-		}
-		if v = a.Warm; v == 0 {
-			return &problem{exit: exitNotFound, message: app + " keeps no release running beside the one that serves"}
-		}
-	}
-	r, err := c.RetireRelease(ctx, app, v)
+	r, err := c.RetireRelease(cmd.Context(), app, v)
 	if err != nil {
 		return err
 	}
