@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -23,6 +22,7 @@ import (
 	"landward/internal/route"
 	"landward/internal/route/edge"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // besieged runs an edge as start does, with local certificates for .test, limits
@@ -30,35 +30,14 @@ import (
 func besieged(t *testing.T, change func(o *edge.Options)) *running {
 	t.Helper()
 	dir := t.TempDir()
-	r := &running{dir: dir, log: &logText{}}
 	o := edge.Options{
-		HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", RoutesFile: filepath.Join(dir, "routes.jsonl"), Socket: filepath.Join(dir, "edge.sock"),
-		LogDir: filepath.Join(dir, "logs"), Log: slog.New(slog.NewTextHandler(r.log, nil)), Grace: patience,
-		Limits: plane.Limits{Tick: 5 * time.Millisecond}, Certs: cert.Options{Dir: filepath.Join(dir, "certs"), Local: []string{"test"}},
+		HTTPS: "127.0.0.1:0", Limits: plane.Limits{Tick: 5 * time.Millisecond},
+		Certs: cert.Options{Dir: filepath.Join(dir, "certs"), Local: []string{"test"}},
 	}
 	if change != nil {
 		change(&o)
 	}
-	var err error
-	if r.Edge, err = edge.New(o); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	r.Client = edge.NewClient(o.Socket)
-	r.stop = sync.OnceFunc(func() {
-		r.Close()
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	t.Cleanup(r.stop)
-	return r
+	return launch(t, dir, o)
 }
 
 // apply puts routes into use, in place of those before.
@@ -239,7 +218,7 @@ func malformed(head string) string {
 // before.
 func (w *witness) all(t *testing.T) []sight {
 	t.Helper()
-	await(t, "the end of the app's connections", func() bool {
+	waittest.Eventually(t, "the end of the app's connections", func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.conns == 0
@@ -268,18 +247,6 @@ func (w *witness) last(t *testing.T) sight {
 		t.Fatal("no request has reached the app")
 	}
 	return w.seen[len(w.seen)-1]
-}
-
-// await polls until ok.
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("no %s within %v", what, patience)
-		}
-	}
 }
 
 // hears reads the final answer to a request.

@@ -310,7 +310,7 @@ func TestDig(t *testing.T) {
 	r := &running{Edge: e, Client: edge.NewClient(filepath.Join(dir, "sock"))}
 	t.Cleanup(r.Close)
 	r.put(t, 1, &route.Route{App: "shop", AppID: 7, Hosts: []string{"shop.paas.local"}, State: route.StateDown})
-	eventually(t, "DNS is answered", func() bool {
+	waittest.Eventually(t, "DNS is answered", func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = c.Close()

@@ -20,6 +20,7 @@ import (
 	"landward/internal/landward"
 	"landward/internal/route"
 	"landward/internal/route/edge"
+	"landward/internal/waittest"
 )
 
 const patience = 20 * time.Second
@@ -29,40 +30,27 @@ type running struct {
 	*edge.Edge
 	*edge.Client
 	dir  string
-	log  *logText
+	log  *waittest.Buffer
 	stop func()
-}
-
-// logText is what an edge logged.
-type logText struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write adds to the text.
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // start runs an edge in dir.
 func start(t *testing.T, dir string) *running {
 	t.Helper()
-	r := &running{dir: dir, log: &logText{}}
-	var err error
-	r.Edge, err = edge.New(edge.Options{
-		HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", RoutesFile: filepath.Join(dir, "routes.jsonl"), Socket: filepath.Join(dir, "edge.sock"),
-		LogDir: filepath.Join(dir, "logs"), Log: slog.New(slog.NewTextHandler(r.log, nil)), Grace: patience,
-		HTTP3: true, Certs: cert.Options{Dir: filepath.Join(dir, "certs"), Local: []string{"localhost"}},
+	return launch(t, dir, edge.Options{
+		HTTPS: "127.0.0.1:0", HTTP3: true, Certs: cert.Options{Dir: filepath.Join(dir, "certs"), Local: []string{"localhost"}},
 	})
-	if err != nil {
+}
+
+// launch runs an edge with options, to which it adds where everything is.
+func launch(t *testing.T, dir string, o edge.Options) *running {
+	t.Helper()
+	r := &running{dir: dir, log: &waittest.Buffer{}}
+	o.HTTP, o.Grace = "127.0.0.1:0", patience
+	o.RoutesFile, o.Socket, o.LogDir = filepath.Join(dir, "routes.jsonl"), filepath.Join(dir, "edge.sock"), filepath.Join(dir, "logs")
+	o.Log = slog.New(slog.NewTextHandler(r.log, nil))
+	var err error
+	if r.Edge, err = edge.New(o); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Listen(); err != nil {
@@ -71,7 +59,7 @@ func start(t *testing.T, dir string) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	r.Client = edge.NewClient(filepath.Join(dir, "edge.sock"))
+	r.Client = edge.NewClient(o.Socket)
 	r.stop = sync.OnceFunc(func() {
 		r.Close()
 		cancel()

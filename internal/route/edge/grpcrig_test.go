@@ -306,15 +306,3 @@ func (r *running) put(t testing.TB, generation int64, routes ...*route.Route) {
 
 // discard is a log that nobody reads.
 func discard() *log.Logger { return log.New(io.Discard, "", 0) }
-
-// eventually waits until what holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !holds(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}

@@ -20,6 +20,7 @@ import (
 
 	"landward/internal/route/edge"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // soon is every limit in time of the edge that slow clients meet.
@@ -310,7 +311,7 @@ func settled(t *testing.T, r *running) int {
 	t.Helper()
 	r.serves(t)
 	r.Close() // the admin connection
-	await(t, "end of all connections", func() bool { return r.connections(t) == 0 })
+	waittest.Eventually(t, "end of all connections", func() bool { return r.connections(t) == 0 })
 	return runtime.NumGoroutine()
 }
 
@@ -326,10 +327,10 @@ func (r *running) connections(t *testing.T) int64 {
 // released waits until an edge holds no more than before.
 func released(t *testing.T, r *running, before int) {
 	t.Helper()
-	await(t, "end of the slow clients' connections", func() bool { return r.connections(t) == 0 })
+	waittest.Eventually(t, "end of the slow clients' connections", func() bool { return r.connections(t) == 0 })
 	r.Close()
 	const connectionsOfTheTest = 2 // to the app, and the app's own
-	await(t, "end of the slow clients' goroutines", func() bool { return runtime.NumGoroutine() <= before+connectionsOfTheTest })
+	waittest.Eventually(t, "end of the slow clients' goroutines", func() bool { return runtime.NumGoroutine() <= before+connectionsOfTheTest })
 }
 
 // TestSlowReaders: an answer that nobody takes ends, and its app is told.
@@ -350,7 +351,7 @@ func TestSlowReaders(t *testing.T) {
 				write(t, c, head)
 				r.serves(t)
 				a.floods(t)
-				await(t, "end of the connection", func() bool { return r.connections(t) == 0 })
+				waittest.Eventually(t, "end of the connection", func() bool { return r.connections(t) == 0 })
 				if b, err := io.ReadAll(c); err == nil && strings.HasSuffix(string(b), "0\r\n\r\n") {
 					t.Errorf("%d bytes that look whole", len(b))
 				}

@@ -17,6 +17,8 @@ import (
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"landward/internal/waittest"
 )
 
 // framer is a client of HTTP/2 that sends what a test wants.
@@ -212,7 +214,7 @@ func TestSlowHTTP2(t *testing.T) {
 		f.must(f.WriteWindowUpdate(0, 1<<30))
 		f.request(1, true, "GET", "/endless/read")
 		a.floods(t)
-		await(t, "end of the connection", func() bool { return r.connections(t) == 0 })
+		waittest.Eventually(t, "end of the connection", func() bool { return r.connections(t) == 0 })
 	})
 	released(t, r, before)
 }

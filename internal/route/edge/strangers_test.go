@@ -21,6 +21,7 @@ import (
 
 	"landward/internal/route/edge"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // authority is a certificate authority that counts who asks it, and gives
@@ -95,7 +96,7 @@ func TestUnknownHosts(t *testing.T) {
 	third.App, third.AppID = "third", 9
 	third.Targets[0].ID = "third"
 	r.apply(t, third)
-	await(t, "question to the authority", func() bool { return asked.Load() > 0 })
+	waittest.Eventually(t, "question to the authority", func() bool { return asked.Load() > 0 })
 }
 
 // TestMisdirected: a request for a host that the connection's certificate is not

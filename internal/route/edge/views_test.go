@@ -1,7 +1,6 @@
 package edge_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -9,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,52 +16,16 @@ import (
 	lwdns "landward/internal/dns"
 	"landward/internal/route"
 	"landward/internal/route/edge"
+	"landward/internal/waittest"
 )
 
 // startNamed runs an edge in dir that answers DNS at addr. Clients of it are on
 // addresses of 127/8, as apps are on their networks.
 func startNamed(t *testing.T, dir, addr string) *running {
 	t.Helper()
-	r := &running{dir: dir, log: &logText{}}
-	var err error
-	r.Edge, err = edge.New(edge.Options{
-		HTTP: "127.0.0.1:0", RoutesFile: filepath.Join(dir, "routes.jsonl"), Socket: filepath.Join(dir, "edge.sock"),
-		LogDir: filepath.Join(dir, "logs"), Log: slog.New(slog.NewTextHandler(r.log, nil)), Grace: patience,
+	return launch(t, dir, edge.Options{
 		DNSAddr: addr, DNS: lwdns.Options{Zone: "paas.test", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.7")}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	r.Client = edge.NewClient(filepath.Join(dir, "edge.sock"))
-	r.stop = sync.OnceFunc(func() {
-		r.Close()
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	t.Cleanup(r.stop)
-	return r
-}
-
-// freeDNS is an address on which nobody answers.
-func freeDNS(t *testing.T) string {
-	t.Helper()
-	list, err := lwdns.Open("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := list[0].TCP.Addr().String()
-	if err := list[0].Close(); err != nil {
-		t.Fatal(err)
-	}
-	return addr
 }
 
 // seen asks for a name from an address and returns what came: addresses, or
@@ -123,7 +85,7 @@ func netApp(id int64, network string, addrs ...string) *route.Route {
 // TestViews: each app's network sees the app's own names, and goes on doing so
 // when the edge starts anew, with nobody there to tell it.
 func TestViews(t *testing.T) {
-	dir, server := t.TempDir(), freeDNS(t)
+	dir, server := t.TempDir(), net.JoinHostPort(waittest.Loopback(), "5353")
 	r := startNamed(t, dir, server)
 	one, two, lan := netip.MustParseAddr("127.0.1.9"), netip.MustParseAddr("127.0.2.9"), netip.MustParseAddr("127.0.9.9")
 	put := func(r *running, generation int64, routes ...*route.Route) {
