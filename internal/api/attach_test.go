@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"landward/client"
+	"landward/internal/waittest"
 )
 
 func TestCommands(t *testing.T) {
@@ -101,7 +102,7 @@ func TestACommandEndsWithItsCaller(t *testing.T) {
 		t.Errorf("the caller gets %v", err)
 	}
 	c.Close()
-	eventually(t, "the command to end", func() bool { return strings.Contains(e.log.String(), "/exec") })
+	waittest.Eventually(t, "the command to end", func() bool { return strings.Contains(e.log.String(), "/exec") })
 	e.server.Close()
 	if err := goleak.Find(before); err != nil {
 		t.Errorf("something is left: %v", err)

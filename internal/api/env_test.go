@@ -238,22 +238,6 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// eventually waits for ok to become true.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
-}
-
 type quiet struct{}
 
 func (quiet) Publish(int64) {}

@@ -16,6 +16,7 @@ import (
 	"landward/internal/landward"
 	"landward/internal/logs"
 	"landward/internal/store"
+	"landward/internal/waittest"
 )
 
 func (e *env) shop() landward.App { return must(e.store.AppByName(e.t.Context(), "shop"))(e.t) }
@@ -79,7 +80,7 @@ func TestLogsFollowUntilTheCallerGoes(t *testing.T) {
 		t.Errorf("the lines are %q", got)
 	}
 	c.Close()
-	eventually(t, "the request to end", func() bool { return strings.Contains(e.log.String(), "/logs") })
+	waittest.Eventually(t, "the request to end", func() bool { return strings.Contains(e.log.String(), "/logs") })
 	e.server.Close()
 	if err := goleak.Find(before); err != nil {
 		t.Errorf("something is left: %v", err)

@@ -63,7 +63,7 @@ func TestCanary(t *testing.T) {
 			t.Errorf("with the cookie: %q", got)
 		}
 	}
-	eventually(t, "the canary is counted", func() bool {
+	waittest.Eventually(t, "the canary is counted", func() bool {
 		list := r.Snapshot().Canaries
 		if len(list) != 1 {
 			return false

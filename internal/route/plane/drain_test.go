@@ -21,6 +21,7 @@ import (
 
 	"landward/internal/route"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // TestDrainFinishes holds that requests on a retired target end in peace while
@@ -71,7 +72,7 @@ func TestDrainFinishes(t *testing.T) {
 	if rep := <-reports; rep.InFlight != 1 || rep.Finished != 1 || rep.Cut != 0 || rep.Closed != 0 || rep.Serving != nil {
 		t.Errorf("report %+v", rep)
 	}
-	eventually(t, "the old target is forgotten", func() bool { return len(r.Snapshot().Targets) == 1 })
+	waittest.Eventually(t, "the old target is forgotten", func() bool { return len(r.Snapshot().Targets) == 1 })
 }
 
 // TestDrainLimit holds what happens at the limit: WebSockets hear 1001 on both
@@ -109,7 +110,7 @@ func TestDrainLimit(t *testing.T) {
 	}()
 	<-begun
 	<-begun
-	eventually(t, "three in flight", func() bool {
+	waittest.Eventually(t, "three in flight", func() bool {
 		n := int64(0)
 		for _, g := range r.Snapshot().Targets {
 			n += g.InFlight
@@ -220,7 +221,7 @@ func TestSwapsUnderLoad(t *testing.T) {
 	old := *r.Table().Routes[0]
 	for i := range swaps {
 		mark := hits.Load()
-		eventually(t, "load between swaps", func() bool { return t.Failed() || hits.Load() > mark+20 })
+		waittest.Eventually(t, "load between swaps", func() bool { return t.Failed() || hits.Load() > mark+20 })
 		next := app("shop", backend())
 		r.apply(t, int64(i+2), next)
 		rep := r.Drain(t.Context(), []string{old.Targets[0].ID}, patience)
@@ -316,9 +317,9 @@ func TestShutdownCuts(t *testing.T) {
 	}
 	_, _ = io.WriteString(r.dial(t), "GET / HTTP/1.1\r\nHo")
 	r.dial(t)
-	eventually(t, "five connections", func() bool { return r.Snapshot().Connections == 5 })
+	waittest.Eventually(t, "five connections", func() bool { return r.Snapshot().Connections == 5 })
 	r.stop()
-	eventually(t, "no connection is left", func() bool { return r.Snapshot().Connections == 0 })
+	waittest.Eventually(t, "no connection is left", func() bool { return r.Snapshot().Connections == 0 })
 }
 
 // TestNothingLeaks holds that after all kinds of endings no goroutine and no
@@ -368,7 +369,7 @@ func TestNothingLeaks(t *testing.T) {
 			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 		}
 	}()
-	eventually(t, "as many goroutines and descriptors as before", func() bool {
+	waittest.Eventually(t, "as many goroutines and descriptors as before", func() bool {
 		return runtime.NumGoroutine() <= routines && files() <= open
 	})
 }
@@ -378,7 +379,7 @@ func TestNothingLeaks(t *testing.T) {
 func TestNewcomerIsAnswered(t *testing.T) {
 	r := newRig(t, plane.Limits{}, app("shop", serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "yes") })))
 	c := r.dial(t)
-	eventually(t, "a connection", func() bool { return r.Snapshot().Connections == 1 })
+	waittest.Eventually(t, "a connection", func() bool { return r.Snapshot().Connections == 1 })
 	down := make(chan struct{})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

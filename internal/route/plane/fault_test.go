@@ -13,6 +13,7 @@ import (
 	"landward/internal/landward"
 	"landward/internal/route"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // TestSmuggling sends requests that two parsers may read differently, each
@@ -243,7 +244,7 @@ func TestSlowReader(t *testing.T) {
 	if e := r.sink.last(t, 1); e.Code != route.CodeSlow {
 		t.Errorf("code %q", e.Code)
 	}
-	eventually(t, "no request in progress", func() bool { return r.Snapshot().Targets[0].InFlight == 0 })
+	waittest.Eventually(t, "no request in progress", func() bool { return r.Snapshot().Targets[0].InFlight == 0 })
 }
 
 // TestClientGone holds that the app hears of it when a client gives up.
@@ -281,12 +282,12 @@ func TestConnectionLimits(t *testing.T) {
 			for range 3 {
 				open = append(open, r.dial(t))
 			}
-			eventually(t, "three connections", func() bool { return r.Snapshot().Connections == 3 })
+			waittest.Eventually(t, "three connections", func() bool { return r.Snapshot().Connections == 3 })
 			if got := r.raw(t, ""); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
 				t.Fatalf("got %q", got)
 			}
 			_ = open[0].Close()
-			eventually(t, "room", func() bool { return r.Snapshot().Connections == 2 })
+			waittest.Eventually(t, "room", func() bool { return r.Snapshot().Connections == 2 })
 			if status, _ := get(t, r.client(t), "http://shop.test/"); status != 200 {
 				t.Fatalf("status %d with room", status)
 			}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // soon parks a connection as soon as it is idle.
@@ -75,7 +76,7 @@ func (c *parkable) park(t testing.TB, r *rig, n int) {
 
 func (r *rig) awaitParked(t testing.TB, n int) {
 	t.Helper()
-	eventually(t, "connections are parked", func() bool { return r.Snapshot().Parked == n })
+	waittest.Eventually(t, "connections are parked", func() bool { return r.Snapshot().Parked == n })
 }
 
 // ended fails unless the connection has been closed, without another byte.
@@ -113,7 +114,7 @@ func TestParkedAnswers(t *testing.T) {
 			for i, piece := range send.pieces {
 				c.say(t, piece)
 				if i == 0 {
-					eventually(t, "it is taken up", func() bool { return r.Snapshot().Parked == 0 || len(send.pieces) == 1 })
+					waittest.Eventually(t, "it is taken up", func() bool { return r.Snapshot().Parked == 0 || len(send.pieces) == 1 })
 				}
 			}
 			for range send.answers {
@@ -139,7 +140,7 @@ func TestLivelyStaysAwake(t *testing.T) {
 	lively.answer(t)
 	other.park(t, r, 1) // as long as the lively one has waited, but that one's patience is longer
 	other.say(t, hello)
-	eventually(t, "the other one was it", func() bool { return r.Snapshot().Parked == 0 })
+	waittest.Eventually(t, "the other one was it", func() bool { return r.Snapshot().Parked == 0 })
 }
 
 // TestParkedEnds holds how parked connections end: by the idle timeout, by
@@ -147,7 +148,7 @@ func TestLivelyStaysAwake(t *testing.T) {
 func TestParkedEnds(t *testing.T) {
 	gone := func(t *testing.T, r *rig) {
 		t.Helper()
-		eventually(t, "it is counted out", func() bool { s := r.Snapshot(); return s.Connections == 0 && s.Parked == 0 })
+		waittest.Eventually(t, "it is counted out", func() bool { s := r.Snapshot(); return s.Connections == 0 && s.Parked == 0 })
 	}
 	t.Run("idle for too long", func(t *testing.T) {
 		r := parkRig(t, plane.Limits{IdleTimeout: 300 * time.Millisecond})
@@ -202,7 +203,7 @@ func TestParkedCount(t *testing.T) {
 		t.Errorf("the third got %q", got)
 	}
 	_ = a.Close()
-	eventually(t, "one is gone", func() bool { return r.Snapshot().Connections == 1 })
+	waittest.Eventually(t, "one is gone", func() bool { return r.Snapshot().Connections == 1 })
 	r.parkable(t).park(t, r, 2)
 
 	full := parkRig(t, plane.Limits{MaxConns: 4, IdleTimeout: time.Hour})
@@ -212,7 +213,7 @@ func TestParkedCount(t *testing.T) {
 		full.parkable(t).say(t, "GET / HTTP/1.1\r\nHo")
 	}
 	idle.ended(t)
-	eventually(t, "it made room", func() bool { return full.Snapshot().Connections == 3 })
+	waittest.Eventually(t, "it made room", func() bool { return full.Snapshot().Connections == 3 })
 }
 
 // TestCrowdSparesRequests holds that in a crowd a client that has begun its
@@ -224,7 +225,7 @@ func TestCrowdSparesRequests(t *testing.T) {
 	c.answer(t)
 	c.say(t, "GET / HT")
 	// The sweeper comes by many times meanwhile.
-	eventually(t, "ten ticks", func() func() bool {
+	waittest.Eventually(t, "ten ticks", func() func() bool {
 		n := 0
 		return func() bool { n++; return n > 25 }
 	}())

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // crowd is many clients that are idle. It costs this process next to nothing,
@@ -118,7 +119,7 @@ func idleCost(t testing.TB, n int, after time.Duration) float64 {
 	_ = newCrowd(t, r, 10) // what is there once
 	before := inUse()
 	c := newCrowd(t, r, n)
-	eventually(t, "all are parked", func() bool { return after < 0 || r.Snapshot().Parked == n+10 })
+	waittest.Eventually(t, "all are parked", func() bool { return after < 0 || r.Snapshot().Parked == n+10 })
 	cost := float64(inUse()-before) / float64(n)
 	c.close()
 	r.stop()

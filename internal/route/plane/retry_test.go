@@ -14,6 +14,7 @@ import (
 
 	"landward/internal/route"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // TestRetries says which requests are sent again after the app closed the
@@ -214,7 +215,7 @@ func TestIdleExpires(t *testing.T) {
 	addr := serve(t, func(http.ResponseWriter, *http.Request) {})
 	r := newRig(t, plane.Limits{UpstreamIdle: 20 * time.Millisecond}, app("shop", addr))
 	get(t, r.client(t), "http://shop.test/")
-	eventually(t, "no idle connection", func() bool { return r.Snapshot().Targets[0].Idle == 0 })
+	waittest.Eventually(t, "no idle connection", func() bool { return r.Snapshot().Targets[0].Idle == 0 })
 }
 
 // TestHosts holds that every form of a host leads to its app and no other.

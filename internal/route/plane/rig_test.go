@@ -21,6 +21,7 @@ import (
 	"landward/internal/landward"
 	"landward/internal/route"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // patience is how long a test waits for what must happen.
@@ -109,7 +110,7 @@ func (s *sink) all() []entry {
 func (s *sink) last(t testing.TB, n int) entry {
 	t.Helper()
 	var list []entry
-	eventually(t, fmt.Sprintf("%d entries", n), func() bool {
+	waittest.Eventually(t, fmt.Sprintf("%d entries", n), func() bool {
 		list = s.all()
 		return len(list) >= n
 	})
@@ -125,17 +126,6 @@ func (pages) Append(dst []byte, f route.Fault, accept []byte) ([]byte, string) {
 		panic("as asked")
 	}
 	return fmt.Appendf(dst, "%s|%s|%s|%s|%s", f.Code, f.State, f.App, f.Reason, accept), "text/plain"
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 func listen(t testing.TB) net.Listener {

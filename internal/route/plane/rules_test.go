@@ -19,6 +19,7 @@ import (
 	"landward/internal/landward"
 	"landward/internal/route"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // ask sends a request and returns the answer, redirects not followed.
@@ -379,7 +380,7 @@ func TestStaticSite(t *testing.T) {
 	if resp := r.ask(t, "POST", "http://site.test/"); resp.StatusCode != 405 || resp.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST: %d %q", resp.StatusCode, resp.Header.Get("Allow"))
 	}
-	eventually(t, "the refusal is in the log", func() bool {
+	waittest.Eventually(t, "the refusal is in the log", func() bool {
 		return slices.ContainsFunc(r.sink.all(), func(e entry) bool { return e.AppID == 7 && e.Status == 405 })
 	})
 }

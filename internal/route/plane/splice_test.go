@@ -17,6 +17,7 @@ import (
 
 	"landward/internal/route"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // large is a body that the kernel moves, and more than fits into all buffers on
@@ -127,7 +128,7 @@ func TestLargeTorn(t *testing.T) {
 		if _, body, _ := strings.Cut(got, "\r\n\r\n"); len(body) > 1<<20 || !strings.HasPrefix(string(large), body) {
 			t.Errorf("torn by the app: %d bytes, or others", len(body))
 		}
-		eventually(t, "it is noted", func() bool {
+		waittest.Eventually(t, "it is noted", func() bool {
 			n := 0
 			for _, e := range r.sink.all() {
 				if e.Code == route.CodeReset {

@@ -9,6 +9,7 @@ import (
 
 	"landward/internal/route"
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // TestTrialOfSeveralRoutes: all routes of an app count into one trial, which a
@@ -47,7 +48,7 @@ func TestTrialOfSeveralRoutes(t *testing.T) {
 	}
 	counted := func(answers, errors uint64) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%d answers, %d of them errors", answers, errors), func() bool {
+		waittest.Eventually(t, fmt.Sprintf("%d answers, %d of them errors", answers, errors), func() bool {
 			list := r.Snapshot().Canaries
 			for _, s := range list {
 				got := s.Canary.Counts()

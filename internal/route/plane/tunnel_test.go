@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 
 	"landward/internal/route/plane"
+	"landward/internal/waittest"
 )
 
 // echo is an app that returns what a WebSocket sends.
@@ -82,7 +83,7 @@ func TestWebSocket(t *testing.T) {
 	if e.Status != 101 || e.Code != "" || e.In < 1<<20 || e.Out < 1<<20 || e.Path != "/" || e.Host != "shop.test" {
 		t.Errorf("entry %+v", e)
 	}
-	eventually(t, "none in flight", func() bool { return r.Snapshot().Targets[0].InFlight == 0 })
+	waittest.Eventually(t, "none in flight", func() bool { return r.Snapshot().Targets[0].InFlight == 0 })
 }
 
 // TestOtherUpgrade holds that any protocol may be switched to, with bytes sent
