@@ -97,7 +97,7 @@ func (x *exchange) readHead(n int) (total, end int, err error) {
 		}
 		seen = n
 		x.p.giveWay()
-		m, err := x.up.conn.Read(x.in[n:])
+		m, err := x.up.read(x.in[n:])
 		n += m
 		if m > 0 {
 			continue
@@ -312,7 +312,7 @@ func (x *exchange) relayLength(rest []byte) bool {
 		buf = *b
 	}
 	for left > 0 {
-		n, err := x.up.conn.Read(buf[:min(left, int64(len(buf)))])
+		n, err := x.up.read(buf[:min(left, int64(len(buf)))])
 		if n > 0 && !x.writeClient(buf[:n]) {
 			return false
 		}
@@ -338,7 +338,7 @@ func (x *exchange) relayChunks(rest []byte, chunked bool) bool {
 		return false
 	}
 	for !x.chunks.Done() {
-		n, err := x.up.conn.Read(x.in)
+		n, err := x.up.read(x.in)
 		if n > 0 {
 			x.out = x.out[:0]
 			if !x.decode(x.in[:n], chunked) {
@@ -397,7 +397,7 @@ func (x *exchange) relayAll(rest []byte, chunked bool) {
 		return
 	}
 	for {
-		n, err := x.up.conn.Read(x.in)
+		n, err := x.up.read(x.in)
 		if n > 0 {
 			out := x.in[:n]
 			if chunked {

@@ -59,12 +59,15 @@ type exchange struct {
 	by       string  // what the client speaks with a trusted proxy; empty: as with us
 	told     []byte  // in place of the session's fixed headers; nil: those
 	squeezed []byte  // what a compressor has made and nobody has sent
+	asked    func()  // awaitAnswer
 	extra    []byte  // header lines that a service which was asked adds to the request
 	fresh    bool    // the client's cookie has to be set
 }
 
 func newExchange(p *Plane) *exchange {
-	return &exchange{p: p, out: make([]byte, 0, outBuffer), in: make([]byte, inBuffer), host: make([]byte, 0, 256)}
+	x := &exchange{p: p, out: make([]byte, 0, outBuffer), in: make([]byte, inBuffer), host: make([]byte, 0, 256)}
+	x.asked = x.awaitAnswer
+	return x
 }
 
 // begin makes x ready for the next request of s.
@@ -270,7 +273,7 @@ func (x *exchange) writeClient(b []byte) bool {
 		x.lost(hit)
 		return false
 	}
-	n, err := s.conn.Write(b)
+	n, err := s.write(b)
 	x.entry.Out += int64(n)
 	if hit := s.cw.disarm(); hit != 0 || err != nil {
 		x.lost(hit)

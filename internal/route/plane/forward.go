@@ -215,22 +215,33 @@ func (x *exchange) send() (int, error) {
 	s := x.s
 	x.out = x.appendHead(x.out[:0])
 	have := s.in[x.headLen:s.w]
-	inline := x.body > 0 && x.body <= int64(len(have)) && x.body <= inlineBody
-	if inline {
+	whole := x.body >= 0 && x.body <= int64(len(have)) && x.body <= inlineBody
+	if whole {
 		x.out = append(x.out, have[:x.body]...)
 		x.entry.In = x.body
+		s.busy.Store(max(x.start, 1)) // nothing more to read from the client
 	}
 	s.uw.arm(x.linked + int64(x.p.limits.WriteTimeout))
-	n, err := x.up.conn.Write(x.out)
+	var n int
+	var err error
+	if whole {
+		n, err = x.up.ask(x.out, x.asked)
+	} else {
+		n, err = x.up.write(x.out)
+	}
 	if hit := s.uw.disarm(); hit != 0 {
 		return n, errHit
 	}
-	if err == nil && x.body != 0 && !inline {
+	if err == nil && !whole {
 		x.startUpload()
-	} else if inline {
-		s.busy.Store(max(x.start, 1)) // nothing more to read from the client
 	}
 	return n, err
+}
+
+// awaitAnswer is called between the two halves of asking.
+func (x *exchange) awaitAnswer() {
+	x.s.uw.disarm()
+	x.armAnswer()
 }
 
 // errHit says that a guard has fired; which one is in the guard.

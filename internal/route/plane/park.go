@@ -224,7 +224,7 @@ var errPark = errors.New("idle")
 // parkable reports whether the kernel can watch the session's connection: plain
 // HTTP whose connection has nothing in between, and nobody waiting for its end.
 func (s *session) parkable() bool {
-	return s.counted && s.wait != nil && s.scheme == "http" && !s.stays.Load()
+	return s.counted && s.sock != nil && s.tcp != nil && s.scheme == "http" && !s.stays.Load()
 }
 
 // patience is how long the session may be idle before it is parked.
@@ -242,7 +242,7 @@ func (s *session) patience() int64 {
 // park gives the connection away, and reports whether it did.
 func (s *session) park() bool {
 	t := spot{conn: s.tcp, since: s.began, lively: s.lively, fd: -1}
-	if s.wait.raw.Control(func(fd uintptr) { t.fd = int32(fd) }) != nil { //nolint:gosec // a descriptor fits
+	if s.sock.raw.Control(func(fd uintptr) { t.fd = int32(fd) }) != nil { //nolint:gosec // a descriptor fits
 		return false
 	}
 	s.busy.Store(stateOwn) // who still finds the session leaves its connection alone

@@ -37,7 +37,7 @@ type session struct {
 	proto  string       // what the client speaks where that is not HTTP/1.x
 	server string       // the name that its TLS handshake asked for
 	tcp    *net.TCPConn // below TLS and the like; nil where there is none
-	wait   *waiter      // nil where the connection is not plain TCP
+	sock   *socket      // nil where the connection is not plain TCP
 	ip     netip.Addr
 	fixed  []byte // the forwarded headers that are the same for every request
 	// trusted is set where the peer is a front proxy whose word counts, counted
@@ -66,9 +66,7 @@ func newSession(p *Plane, conn net.Conn, scheme string) *session {
 		s.proto = pr.Proto()
 	}
 	s.server = serverName(conn)
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		s.wait = newWaiter(tcp)
-	}
+	s.sock = newSocket(conn, s)
 	s.busy.Store(stateNew)
 	s.fixed = forwarded(s.ip, scheme)
 	s.trusted = p.trust.Trusts(s.ip)
@@ -303,19 +301,30 @@ func (s *session) fill(now int64) error {
 // read reads what there is. A plain connection waits without a buffer: ten
 // thousand idle ones hold none.
 func (s *session) read() (int, error) {
-	if s.w == 0 && s.wait != nil {
-		return s.wait.read(s)
+	if s.sock == nil {
+		return s.conn.Read(s.borrow()[s.w:])
 	}
-	s.borrow()
-	return s.conn.Read(s.in[s.w:])
+	if s.w == 0 {
+		return s.sock.read(nil)
+	}
+	return s.sock.read(s.in[s.w:])
 }
 
-// borrow makes sure that there is a buffer.
-func (s *session) borrow() {
+// write writes to the client.
+func (s *session) write(b []byte) (int, error) {
+	if s.sock == nil {
+		return s.conn.Write(b)
+	}
+	return s.sock.write(b)
+}
+
+// borrow returns the buffer, and makes sure that there is one.
+func (s *session) borrow() []byte {
 	if s.in == nil {
 		s.small = s.p.heads.Get().(*[]byte)
 		s.in = *s.small
 	}
+	return s.in
 }
 
 // release gives the buffer back.
@@ -352,9 +361,7 @@ func (s *session) gone() bool {
 	if s.tcp == nil {
 		return false
 	}
-	var p peeker
-	p.init(s.tcp)
-	return p.peek() == peekEnd
+	return hungUp(s.tcp)
 }
 
 // wind asks the session to end when its request has.

@@ -71,7 +71,7 @@ func (x *exchange) relayCoded(w *squeeze.Writer, framing wire.Framing, rest []by
 		if done {
 			return !x.surplus
 		}
-		n, err := x.up.conn.Read(*b)
+		n, err := x.up.read(*b)
 		piece = (*b)[:n]
 		if err == nil || n > 0 {
 			continue

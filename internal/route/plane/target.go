@@ -6,10 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"landward/internal/landward"
 	"landward/internal/route/upstream"
@@ -50,7 +47,7 @@ type link struct {
 	name   string // what the app was told in the handshake (SNI); empty without TLS
 	conn   net.Conn
 	inner  upstream.Conn // where conn is one; nil else
-	peeker peeker
+	sock   *socket       // where conn is plain; nil else
 	target *target
 	since  int64 // when it was last given back
 	until  int64 // when it is too old to be used again
@@ -221,7 +218,7 @@ func (t *target) dial(ctx context.Context, host []byte, timeout time.Duration) (
 		u.conn = u.inner
 		return u, nil
 	}
-	u.peeker.init(u.conn)
+	u.sock = newSocket(u.conn, nil)
 	return u, nil
 }
 
@@ -276,55 +273,31 @@ func (u *link) unused() bool {
 	if u.inner != nil {
 		return u.inner.Idle()
 	}
-	return u.peeker.peek() == peekNothing
+	return u.sock == nil || u.sock.quiet()
+}
+
+func (u *link) read(b []byte) (int, error) {
+	if u.sock == nil {
+		return u.conn.Read(b)
+	}
+	return u.sock.read(b)
+}
+
+func (u *link) write(b []byte) (int, error) {
+	if u.sock == nil {
+		return u.conn.Write(b)
+	}
+	return u.sock.write(b)
+}
+
+// ask writes b, calls asked, and may wait until there is something to read.
+func (u *link) ask(b []byte, asked func()) (int, error) {
+	if u.sock != nil {
+		return u.sock.ask(b, asked)
+	}
+	n, err := u.conn.Write(b)
+	asked()
+	return n, err
 }
 
 func (u *link) close() { _ = u.conn.Close() }
-
-// What a peek finds.
-type peeked uint8
-
-const (
-	peekNothing peeked = iota
-	peekData
-	peekEnd // closed or broken
-)
-
-// peeker looks whether there is something to read on a connection, without
-// reading or waiting.
-type peeker struct {
-	raw   syscall.RawConn
-	look  func(fd uintptr)
-	fds   [1]unix.PollFd
-	wait  unix.Timespec // none
-	found peeked
-}
-
-func (p *peeker) init(conn net.Conn) {
-	if sc, ok := conn.(syscall.Conn); ok {
-		p.raw, _ = sc.SyscallConn() //nolint:errcheck // nil where it fails, and then peek finds nothing
-	}
-	p.look = func(fd uintptr) {
-		p.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP} //nolint:gosec // a descriptor fits
-		n, err := unix.Ppoll(p.fds[:], &p.wait, nil)
-		switch {
-		case err == unix.EINTR || n == 0: //nolint:errorlint // package unix returns it as it is
-			p.found = peekNothing
-		case err != nil || p.fds[0].Revents&^unix.POLLIN != 0:
-			p.found = peekEnd
-		default:
-			p.found = peekData
-		}
-	}
-}
-
-// peek looks. It must not be called by two goroutines at once.
-func (p *peeker) peek() peeked {
-	if p.raw == nil {
-		return peekNothing
-	}
-	if p.raw.Control(p.look) != nil {
-		return peekEnd
-	}
-	return p.found
-}

@@ -199,7 +199,7 @@ func (u *upload) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	return u.give(func() (int, error) { return u.x.up.conn.Write(b) })
+	return u.give(func() (int, error) { return u.x.up.write(b) })
 }
 
 // give writes to the target within the limits.

@@ -1,0 +1,201 @@
+package plane
+
+import (
+	"io"
+	"net"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// socket reads from and writes to a plain connection. It does so as the
+// connection itself would, and waits as it would, deadlines included; but a
+// system call that cannot block is not announced to the scheduler. An announced
+// one that takes some twenty microseconds, as a write to a neighbour does, has
+// its processor taken away and given to another thread.
+//
+// One goroutine may read while another writes.
+type socket struct {
+	raw     syscall.RawConn
+	in, out transfer
+	lender  lender
+
+	askOnce func(fd uintptr) bool
+	asked   func() // of the call of ask in progress; nil once it was called
+	look    func(fd uintptr)
+	silent  bool // what look has found
+}
+
+// lender has buffers for a reader that brings none.
+type lender interface {
+	borrow() []byte
+	release()
+}
+
+// transfer is one direction of a socket.
+type transfer struct {
+	once func(fd uintptr) bool
+	b    []byte // of the call in progress
+	n    int
+	err  error
+}
+
+// newSocket returns nil where conn is no plain connection. The lender may be nil
+// where every reader brings a buffer.
+func newSocket(conn net.Conn, l lender) *socket {
+	var raw syscall.RawConn
+	var err error
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		raw, err = conn.SyscallConn()
+	case *net.UnixConn:
+		raw, err = conn.SyscallConn()
+	default:
+		return nil
+	}
+	if err != nil {
+		return nil
+	}
+	s := &socket{raw: raw, lender: l}
+	s.in.once, s.out.once, s.askOnce, s.look = s.readOnce, s.writeOnce, s.askOrStop, s.lookOnce
+	return s
+}
+
+// read is net.Conn's Read. Without b it borrows a buffer as soon as there is
+// something to read, and not before.
+func (s *socket) read(b []byte) (int, error) {
+	s.in.b = b
+	err := s.raw.Read(s.in.once)
+	s.in.b = nil
+	if err != nil {
+		return 0, err
+	}
+	return s.in.n, s.in.err
+}
+
+// readOnce reports false where there is nothing yet; then the runtime waits.
+func (s *socket) readOnce(fd uintptr) bool {
+	b := s.in.b
+	if b == nil {
+		b = s.lender.borrow()
+	}
+	n, err := receive(fd, b)
+	switch {
+	case err == unix.EAGAIN:
+		if s.in.b == nil {
+			s.lender.release()
+		}
+		return false
+	case err != 0:
+		s.in.n, s.in.err = 0, err
+	case n == 0:
+		s.in.n, s.in.err = 0, io.EOF
+	default:
+		s.in.n, s.in.err = n, nil
+	}
+	return true
+}
+
+// write is net.Conn's Write.
+func (s *socket) write(b []byte) (int, error) {
+	s.out.b, s.out.n, s.out.err = b, 0, nil
+	err := s.raw.Write(s.out.once)
+	s.out.b = nil
+	if err == nil {
+		err = s.out.err
+	}
+	return s.out.n, err
+}
+
+// writeOnce reports false where there is no room; then the runtime waits.
+func (s *socket) writeOnce(fd uintptr) bool {
+	for s.out.n < len(s.out.b) {
+		n, err := send(fd, s.out.b[s.out.n:])
+		if err == unix.EAGAIN {
+			return false
+		}
+		if err != 0 {
+			s.out.err = err
+			return true
+		}
+		s.out.n += n
+	}
+	return true
+}
+
+// ask writes b, calls asked, and waits until there is something to read: an
+// answer, or the end. That saves a read which would find nothing. What the wait
+// ends with is left for the next read to find; n and the error are those of the
+// write. Nobody may read meanwhile.
+func (s *socket) ask(b []byte, asked func()) (n int, err error) {
+	s.out.b, s.asked = b, asked
+	waited := s.raw.Read(s.askOnce)
+	if s.asked != nil { // closed
+		s.asked = nil
+		asked()
+		return 0, waited
+	}
+	return s.out.n, s.out.err
+}
+
+// askOrStop asks, and stops once something has come. The runtime forgets what
+// came before it is called the first time, and nothing after: an answer that
+// comes during the write ends the wait.
+func (s *socket) askOrStop(uintptr) bool {
+	asked := s.asked
+	if asked == nil {
+		return true
+	}
+	s.out.n, s.out.err = s.write(s.out.b)
+	s.asked = nil
+	asked()
+	return s.out.err != nil
+}
+
+// quiet reports whether the peer is there and has said nothing that has not been
+// read. It must not be called by two at once.
+func (s *socket) quiet() bool {
+	return s.raw.Control(s.look) == nil && s.silent
+}
+
+func (s *socket) lookOnce(fd uintptr) {
+	var one [1]byte
+	_, err := call(unix.SYS_RECVFROM, fd, one[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
+	s.silent = err == unix.EAGAIN
+}
+
+// hungUp reports whether the peer of a connection has closed its side, whatever
+// it has said before.
+func hungUp(conn syscall.Conn) (end bool) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}} //nolint:gosec // a descriptor fits
+		n, err := unix.Poll(fds, 0)
+		end = n > 0 || err != nil && err != unix.EINTR //nolint:errorlint // package unix returns it as it is
+	})
+	return end || err != nil
+}
+
+// receive is recvfrom(2), and never waits. b must not be empty.
+func receive(fd uintptr, b []byte) (int, syscall.Errno) {
+	return call(unix.SYS_RECVFROM, fd, b, unix.MSG_DONTWAIT)
+}
+
+// send is sendto(2), and never waits. b must not be empty.
+func send(fd uintptr, b []byte) (int, syscall.Errno) {
+	return call(unix.SYS_SENDTO, fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+}
+
+// call is one of the two, again where a signal has come between.
+func call(which, fd uintptr, b []byte, flags uintptr) (int, syscall.Errno) {
+	for {
+		n, _, err := unix.RawSyscall6(which, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), flags, 0, 0) //nolint:gosec // the buffer lives until the call has returned
+		if err != unix.EINTR {
+			return int(n), err //nolint:gosec // no more than len(b); where there is an error, nobody looks
+		}
+	}
+}
