@@ -96,7 +96,6 @@ func (x *exchange) readHead(n int) (total, end int, err error) {
 			x.in = larger
 		}
 		seen = n
-		x.p.giveWay()
 		m, err := x.up.read(x.in[n:])
 		n += m
 		if m > 0 {

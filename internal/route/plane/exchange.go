@@ -100,6 +100,14 @@ func (x *exchange) serve(end int) {
 		x.fault(route.Fault{Status: e.Status, Code: codeOf(e), Reason: e.Reason})
 		return
 	}
+	x.handle(end)
+}
+
+// handle answers the request that was parsed from the first end bytes of the
+// buffer. Unless it has a body, or is one for another protocol, it reads nothing
+// from the client.
+func (x *exchange) handle(end int) {
+	s := x.s
 	x.entry.Minor = x.req.Minor
 	x.keep = x.req.KeepAlive() && !x.p.closing.Load()
 	x.body = x.req.Length()

@@ -218,9 +218,6 @@ func (l *lot) parked() uint64 {
 	return l.puts
 }
 
-// errPark says that the session is to be parked.
-var errPark = errors.New("idle")
-
 // parkable reports whether the kernel can watch the session's connection: plain
 // HTTP whose connection has nothing in between, and nobody waiting for its end.
 func (s *session) parkable() bool {

@@ -48,6 +48,7 @@ type session struct {
 	in     []byte // bytes read and not used yet are in[:w]; nil while there are none
 	w      int
 	small  *[]byte   // the borrowed buffer, to go back to
+	taken  error     // what has come of a request that was served in the wait for it
 	began  int64     // when the request's first byte was there
 	served bool      // at least one request
 	x      *exchange // the request in progress
@@ -175,11 +176,23 @@ var (
 	errHeadSlow  = &wire.Error{Status: 408, Reason: "request head took too long"}
 )
 
+// How reading a head can end where there is none to serve.
+var (
+	errPark   = errors.New("idle")
+	errServed = errors.New("served")       // the request is answered, and to be ended
+	errAgain  = errors.New("served whole") // as many as there were
+)
+
 // request reads and answers one request and reports whether another may come.
 func (s *session) request() bool {
 	end, err := s.readHead()
-	if err == errPark { //nolint:errorlint // the very value
+	switch err { //nolint:errorlint // the very values
+	case errPark:
 		return !s.park()
+	case errAgain:
+		return true
+	case errServed:
+		return s.finish()
 	}
 	refusal := refusalOf(err)
 	if err != nil && refusal == nil {
@@ -200,6 +213,50 @@ func (s *session) request() bool {
 	} else {
 		x.serve(end)
 	}
+	return s.finish()
+}
+
+// take serves a request that has come whole, and that nothing can follow before
+// it is answered, within the wait for it: the next one is waited for without a
+// read that would find nothing. All else it leaves to request.
+func (s *session) take(n int) bool {
+	end, err := wire.HeadEnd(s.in[:n], 0)
+	if end <= 0 || err != nil {
+		return false
+	}
+	s.began = s.p.now()
+	x := s.p.pool.Get().(*exchange)
+	x.begin(s)
+	if x.req.Parse(s.in[:end]) != nil || x.req.Length() != 0 || x.req.Upgrade() != nil {
+		s.p.pool.Put(x)
+		return false
+	}
+	if s.cr.disarm() == hitPark {
+		s.rouse()
+	}
+	s.x, s.w = x, n
+	x.handle(end)
+	if !x.keep || x.broken || x.tunnel != nil {
+		s.taken = errServed // what is left to do may read from the client
+		return false
+	}
+	s.finish()
+	if s.w > 0 {
+		s.taken = errAgain
+		return false
+	}
+	s.release()
+	s.began = s.p.now()
+	if !s.expect(s.began) {
+		s.taken = io.EOF
+		return false
+	}
+	return true
+}
+
+// finish ends the request in progress and reports whether another may come.
+func (s *session) finish() bool {
+	x := s.x
 	if t := x.tunnel; t != nil {
 		s.x = nil
 		s.p.pool.Put(x) // a connection that lives for hours holds little
@@ -258,9 +315,10 @@ func (s *session) readHead() (int, error) {
 	}
 }
 
-// fill reads once. An idle client may take IdleTimeout; one that has begun,
-// or just connected, HeaderTimeout in all.
-func (s *session) fill(now int64) error {
+// expect limits the time of the next read. An idle client may take IdleTimeout;
+// one that has begun, or just connected, HeaderTimeout in all. It reports false
+// where nothing more is to be read: the plane shuts down.
+func (s *session) expect(now int64) bool {
 	idle := s.w == 0 && s.served
 	limit := s.began + int64(s.p.limits.HeaderTimeout)
 	if idle {
@@ -268,13 +326,22 @@ func (s *session) fill(now int64) error {
 	}
 	s.cr.arm(limit)
 	if s.w == 0 && s.p.closing.Load() {
-		if s.served {
-			return io.EOF
-		}
 		s.cr.arm(min(limit, now+newcomer))
+		return !idle
 	}
-	s.p.giveWay()
+	return true
+}
+
+// fill reads once.
+func (s *session) fill(now int64) error {
+	if !s.expect(now) {
+		return io.EOF
+	}
+	s.taken = nil
 	n, err := s.read()
+	if s.taken != nil {
+		return s.taken
+	}
 	hit := s.cr.disarm()
 	if hit == hitPark {
 		s.rouse()
@@ -302,6 +369,7 @@ func (s *session) fill(now int64) error {
 // thousand idle ones hold none.
 func (s *session) read() (int, error) {
 	if s.sock == nil {
+		s.p.giveWay()
 		return s.conn.Read(s.borrow()[s.w:])
 	}
 	if s.w == 0 {

@@ -19,7 +19,7 @@ import (
 type socket struct {
 	raw     syscall.RawConn
 	in, out transfer
-	lender  lender
+	waits   reader
 
 	askOnce func(fd uintptr) bool
 	asked   func() // of the call of ask in progress; nil once it was called
@@ -27,10 +27,14 @@ type socket struct {
 	silent  bool // what look has found
 }
 
-// lender has buffers for a reader that brings none.
-type lender interface {
+// reader is who waits for something to read without a buffer.
+type reader interface {
 	borrow() []byte
 	release()
+	// take is called when n bytes have come, within the wait. Where it returns
+	// true it has dealt with them, and the wait goes on as if it had just begun;
+	// else they are what the read returns. It must not read from the connection.
+	take(n int) bool
 }
 
 // transfer is one direction of a socket.
@@ -41,9 +45,9 @@ type transfer struct {
 	err  error
 }
 
-// newSocket returns nil where conn is no plain connection. The lender may be nil
-// where every reader brings a buffer.
-func newSocket(conn net.Conn, l lender) *socket {
+// newSocket returns nil where conn is no plain connection. waits may be nil where
+// every read brings a buffer.
+func newSocket(conn net.Conn, waits reader) *socket {
 	var raw syscall.RawConn
 	var err error
 	switch conn := conn.(type) {
@@ -57,13 +61,13 @@ func newSocket(conn net.Conn, l lender) *socket {
 	if err != nil {
 		return nil
 	}
-	s := &socket{raw: raw, lender: l}
+	s := &socket{raw: raw, waits: waits}
 	s.in.once, s.out.once, s.askOnce, s.look = s.readOnce, s.writeOnce, s.askOrStop, s.lookOnce
 	return s
 }
 
-// read is net.Conn's Read. Without b it borrows a buffer as soon as there is
-// something to read, and not before.
+// read is net.Conn's Read. Without b, who waits gives a buffer as soon as there
+// is something to read, and not before.
 func (s *socket) read(b []byte) (int, error) {
 	s.in.b = b
 	err := s.raw.Read(s.in.once)
@@ -76,15 +80,15 @@ func (s *socket) read(b []byte) (int, error) {
 
 // readOnce reports false where there is nothing yet; then the runtime waits.
 func (s *socket) readOnce(fd uintptr) bool {
-	b := s.in.b
-	if b == nil {
-		b = s.lender.borrow()
+	b, lent := s.in.b, s.in.b == nil
+	if lent {
+		b = s.waits.borrow()
 	}
 	n, err := receive(fd, b)
 	switch {
 	case err == unix.EAGAIN:
-		if s.in.b == nil {
-			s.lender.release()
+		if lent {
+			s.waits.release()
 		}
 		return false
 	case err != 0:
@@ -93,6 +97,9 @@ func (s *socket) readOnce(fd uintptr) bool {
 		s.in.n, s.in.err = 0, io.EOF
 	default:
 		s.in.n, s.in.err = n, nil
+		// What comes from now on ends the next wait: nothing is lost by not
+		// looking for it first.
+		return !lent || !s.waits.take(n)
 	}
 	return true
 }
