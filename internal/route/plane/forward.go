@@ -16,6 +16,7 @@ type outcome uint8
 const (
 	settled     outcome = iota // answered, well or badly; or the client has gone
 	stale                      // a used connection turned out dead: try a new one
+	spoilt                     // likewise, before it was used: try the next
 	unreachable                // no connection to the target: nothing was sent
 	silent                     // the target closed before the first byte of an answer
 )
@@ -53,6 +54,8 @@ func (x *exchange) forward() {
 				break
 			}
 			tries, fresh = -1, false // it was woken a moment ago, and is about to listen
+		case last == spoilt:
+			tries-- // there are only so many
 		case last == stale:
 			fresh = true
 		case last == silent && (!twice || len(x.site.targets) == 1):
@@ -174,11 +177,10 @@ func (x *exchange) drop() {
 // attempt sends the request to one target and relays the answer. careful is
 // for a request that must not be sent twice.
 func (x *exchange) attempt(t *target, fresh, careful bool) outcome {
-	used := false
 	if !fresh {
 		x.up = t.take(x.host, x.start, careful)
-		used = x.up != nil
 	}
+	used := x.up != nil
 	if used {
 		x.linked = x.start
 	} else {
@@ -196,6 +198,8 @@ func (x *exchange) attempt(t *target, fresh, careful bool) outcome {
 	n, err := x.send()
 	if err != nil {
 		switch {
+		case err == errSpoken: //nolint:errorlint // the very value
+			return spoilt
 		case x.s.uw.at.Load() == hitCut || x.s.uw.at.Load() == hitTimeout:
 			return x.interrupted(x.s.uw.at.Load())
 		case n == 0 && used, !careful && used:
@@ -227,7 +231,7 @@ func (x *exchange) send() (int, error) {
 	if whole {
 		n, err = x.up.ask(x.out, x.asked)
 	} else {
-		n, err = x.up.write(x.out)
+		n, err = x.up.tell(x.out)
 	}
 	if hit := s.uw.disarm(); hit != 0 {
 		return n, errHit

@@ -216,10 +216,15 @@ func (s *session) request() bool {
 	return s.finish()
 }
 
-// take serves a request that has come whole, and that nothing can follow before
-// it is answered, within the wait for it: the next one is waited for without a
-// read that would find nothing. All else it leaves to request.
+// take serves a request that has come whole, and reads nothing more from the
+// client, within the wait for it: the next one is waited for without a read that
+// would find nothing. All else it leaves to request. So it does with what fills
+// the buffer, as more may be there, and with the first request: clients that
+// close their side do so after one, and that may have been told already.
 func (s *session) take(n int) bool {
+	if !s.served || n == len(s.in) {
+		return false
+	}
 	end, err := wire.HeadEnd(s.in[:n], 0)
 	if end <= 0 || err != nil {
 		return false

@@ -22,9 +22,8 @@ type socket struct {
 	waits   reader
 
 	askOnce func(fd uintptr) bool
-	asked   func() // of the call of ask in progress; nil once it was called
-	look    func(fd uintptr)
-	silent  bool // what look has found
+	asked   func() // of the call of ask in progress; nil once that has begun
+	checks  bool   // likewise
 }
 
 // reader is who waits for something to read without a buffer.
@@ -62,7 +61,7 @@ func newSocket(conn net.Conn, waits reader) *socket {
 		return nil
 	}
 	s := &socket{raw: raw, waits: waits}
-	s.in.once, s.out.once, s.askOnce, s.look = s.readOnce, s.writeOnce, s.askOrStop, s.lookOnce
+	s.in.once, s.out.once, s.askOnce = s.readOnce, s.writeOnce, s.askOrStop
 	return s
 }
 
@@ -134,42 +133,48 @@ func (s *socket) writeOnce(fd uintptr) bool {
 // ask writes b, calls asked, and waits until there is something to read: an
 // answer, or the end. That saves a read which would find nothing. What the wait
 // ends with is left for the next read to find; n and the error are those of the
-// write. Nobody may read meanwhile.
-func (s *socket) ask(b []byte, asked func()) (n int, err error) {
-	s.out.b, s.asked = b, asked
-	waited := s.raw.Read(s.askOnce)
-	if s.asked != nil { // closed
-		s.asked = nil
-		asked()
-		return 0, waited
+// write. Nobody may read meanwhile. Where check is set, a peer that has spoken
+// already is not asked, and the error is errSpoken.
+func (s *socket) ask(b []byte, check bool, asked func()) (n int, err error) {
+	s.out.b, s.out.n, s.out.err = b, 0, nil
+	s.checks, s.asked = check, asked
+	err = s.raw.Read(s.askOnce)
+	if s.asked == nil { // it has begun
+		err = s.out.err
 	}
-	return s.out.n, s.out.err
+	s.out.b, s.asked = nil, nil
+	return s.out.n, err
 }
 
 // askOrStop asks, and stops once something has come. The runtime forgets what
 // came before it is called the first time, and nothing after: an answer that
 // comes during the write ends the wait.
-func (s *socket) askOrStop(uintptr) bool {
+func (s *socket) askOrStop(fd uintptr) bool {
 	asked := s.asked
 	if asked == nil {
 		return true
 	}
-	s.out.n, s.out.err = s.write(s.out.b)
 	s.asked = nil
+	if s.checks && !unspoken(fd) {
+		s.out.err = errSpoken
+		return true
+	}
+	s.out.n, s.out.err = s.write(s.out.b)
 	asked()
 	return s.out.err != nil
 }
 
 // quiet reports whether the peer is there and has said nothing that has not been
-// read. It must not be called by two at once.
-func (s *socket) quiet() bool {
-	return s.raw.Control(s.look) == nil && s.silent
+// read.
+func (s *socket) quiet() (quiet bool) {
+	err := s.raw.Control(func(fd uintptr) { quiet = unspoken(fd) })
+	return err == nil && quiet
 }
 
-func (s *socket) lookOnce(fd uintptr) {
+func unspoken(fd uintptr) bool {
 	var one [1]byte
 	_, err := call(unix.SYS_RECVFROM, fd, one[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
-	s.silent = err == unix.EAGAIN
+	return err == unix.EAGAIN
 }
 
 // hungUp reports whether the peer of a connection has closed its side, whatever

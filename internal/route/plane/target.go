@@ -2,6 +2,7 @@ package plane
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"sync"
@@ -49,7 +50,7 @@ type link struct {
 	inner  upstream.Conn // where conn is one; nil else
 	sock   *socket       // where conn is plain; nil else
 	target *target
-	since  int64 // when it was last given back
+	since  int64 // when it was last given back; 0: never, it is new
 	until  int64 // when it is too old to be used again
 }
 
@@ -85,16 +86,14 @@ func (t *target) named() bool {
 }
 
 // take returns an idle connection for a host, or nil. careful is for a request
-// that cannot be sent twice. One on which the peer has closed, or has said
-// something that nobody asked for, is never used again: the next request would
-// get what was meant for another.
+// that cannot be sent twice.
 func (t *target) take(host []byte, now int64, careful bool) *link {
 	for {
 		u := t.pop(host)
 		if u == nil {
 			return nil
 		}
-		if u.until > now && (!careful || now-u.since < freshFor) && u.unused() {
+		if u.until > now && (!careful || now-u.since < freshFor) {
 			return u
 		}
 		u.close()
@@ -290,10 +289,26 @@ func (u *link) write(b []byte) (int, error) {
 	return u.sock.write(b)
 }
 
+// errSpoken says that the peer of a used connection has closed it, or has said
+// something that nobody asked for: the next request would get what was meant for
+// another. Nothing was sent.
+var errSpoken = errors.New("the app has closed the connection, or spoken unasked")
+
+// tell writes b.
+func (u *link) tell(b []byte) (int, error) {
+	if u.since > 0 && !u.unused() {
+		return 0, errSpoken
+	}
+	return u.write(b)
+}
+
 // ask writes b, calls asked, and may wait until there is something to read.
 func (u *link) ask(b []byte, asked func()) (int, error) {
 	if u.sock != nil {
-		return u.sock.ask(b, asked)
+		return u.sock.ask(b, u.since > 0, asked)
+	}
+	if u.since > 0 && !u.unused() {
+		return 0, errSpoken
 	}
 	n, err := u.conn.Write(b)
 	asked()
