@@ -18,30 +18,19 @@ func (t Table) Check(before Table) error {
 	if t.Generation < 0 {
 		return landward.Invalid("generation", "%d is not a generation", t.Generation)
 	}
-	hosts := make(map[string]int, len(t.Routes))
-	owners := make(map[string]int64, len(t.Routes))
+	hosts := claims{make(map[string]owner, len(t.Routes)), make(map[string]int)}
 	ids := make(map[string]int, len(t.Routes))
-	known := make(map[*Route]bool, len(before.Routes))
-	for _, r := range before.Routes {
-		known[r] = true
-	}
+	known := follower{list: before.Routes}
 	for i, r := range t.Routes {
-		if !known[r] {
+		if !known.next(r) {
 			if err := r.check(fmt.Sprintf("routes[%d]", i)); err != nil {
 				return err
 			}
 		}
 		for j, h := range r.Hosts {
-			key := h + r.Prefix
-			if other, taken := hosts[key]; taken {
-				return landward.Invalid(fmt.Sprintf("routes[%d].hosts[%d]", i, j),
-					"%s is already the host of routes[%d]", key, other)
+			if why := hosts.claim(h, r, i); why != "" {
+				return landward.Invalid(fmt.Sprintf("routes[%d].hosts[%d]", i, j), "%s", why)
 			}
-			hosts[key] = i
-			if other, ok := owners[h]; ok && other != r.AppID {
-				return landward.Invalid(fmt.Sprintf("routes[%d].hosts[%d]", i, j), "%s is the host of another app", h)
-			}
-			owners[h] = r.AppID
 		}
 		targets := r.Targets
 		if r.Canary != nil {
@@ -56,6 +45,69 @@ func (t Table) Check(before Table) error {
 		}
 	}
 	return nil
+}
+
+// claims are the hosts that routes have.
+type claims struct {
+	owners   map[string]owner // by host
+	prefixes map[string]int   // by host and prefix, where there is one: which route
+}
+
+// owner is who has a host.
+type owner struct {
+	app   int64
+	whole int // the route that has it without a prefix; -1: none
+}
+
+// claim gives a host to the i-th route, or says why it cannot have it.
+func (c claims) claim(host string, r *Route, i int) (why string) {
+	o, owned := c.owners[host]
+	if !owned {
+		o = owner{r.AppID, -1}
+	}
+	taken := o.whole
+	if r.Prefix != "" {
+		var ok bool
+		if taken, ok = c.prefixes[host+r.Prefix]; !ok {
+			taken = -1
+		}
+	}
+	switch {
+	case taken >= 0:
+		return fmt.Sprintf("%s is already the host of routes[%d]", host+r.Prefix, taken)
+	case o.app != r.AppID:
+		return host + " is the host of another app"
+	case r.Prefix != "":
+		c.prefixes[host+r.Prefix] = i
+	default:
+		o.whole = i
+	}
+	c.owners[host] = o
+	return ""
+}
+
+// follower finds the routes of one table in another that is in the same order,
+// but for some that are new, or gone.
+type follower struct {
+	list   []*Route
+	at     int // the one after that which was found last
+	missed int // how many were not found since
+}
+
+// furthest is how far a follower looks ahead.
+const furthest = 64
+
+// next reports whether that very route is where it may be expected.
+func (f *follower) next(r *Route) bool {
+	end := min(f.at+min(f.missed, furthest)+2, len(f.list))
+	for i := f.at; i < end; i++ {
+		if f.list[i] == r {
+			f.at, f.missed = i+1, 0
+			return true
+		}
+	}
+	f.missed++
+	return false
 }
 
 func (r *Route) check(at string) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"time"
 
@@ -52,13 +53,16 @@ func (t Table) Text() []byte {
 // is not read again: its route is the same pointer. The zero value is ready to
 // use, by one goroutine at a time.
 type Reader struct {
-	known map[string]known // by line, of the text before
+	known map[string]*known // by line; those of the text before, at least
+	last  []*known          // the lines of the text before
+	texts uint64            // how many have been read
 }
 
 // known is a line that has been read.
 type known struct {
 	line  string
 	route *Route
+	text  uint64 // the number of the last one that had it
 }
 
 // Read returns the table that the text says, which is not checked beyond its
@@ -74,22 +78,43 @@ func (d *Reader) Read(text []byte) (Table, error) {
 		return Table{}, unreadable(1, fmt.Errorf("%d lines follow, not %d", have, h.Routes))
 	}
 	t := Table{Generation: h.Generation, MadeAt: h.MadeAt, Routes: make([]*Route, 0, h.Routes)}
-	next := make(map[string]known, h.Routes)
-	for number := 2; len(rest) > 0; number++ {
+	d.texts++
+	lines := make([]*known, 0, h.Routes)
+	for len(rest) > 0 {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
-		k, ok := d.known[string(line)]
-		if !ok {
-			k = known{line: string(line), route: new(Route)}
-			if err := decodeLine(line, k.route); err != nil {
-				return Table{}, unreadable(number, err)
-			}
+		k, err := d.read(line, len(lines))
+		if err != nil {
+			return Table{}, unreadable(len(lines)+2, err)
 		}
-		next[k.line] = k
+		k.text = d.texts
+		lines = append(lines, k)
 		t.Routes = append(t.Routes, k.route)
 	}
-	d.known = next
+	d.last = lines
+	if len(d.known) > 2*len(lines) {
+		maps.DeleteFunc(d.known, func(_ string, k *known) bool { return k.text != d.texts })
+	}
 	return t, nil
+}
+
+// read reads a line, unless it is known. Most are where they were before.
+func (d *Reader) read(line []byte, i int) (*known, error) {
+	if i < len(d.last) && d.last[i].line == string(line) {
+		return d.last[i], nil
+	}
+	if k := d.known[string(line)]; k != nil {
+		return k, nil
+	}
+	k := &known{line: string(line), route: new(Route)}
+	if err := decodeLine(line, k.route); err != nil {
+		return nil, err
+	}
+	if d.known == nil {
+		d.known = make(map[string]*known)
+	}
+	d.known[k.line] = k
+	return k, nil
 }
 
 // decodeLine reads one JSON value and nothing else.

@@ -3,6 +3,7 @@ package route_test
 import (
 	"bytes"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,6 +90,60 @@ func TestCheckKnown(t *testing.T) {
 	next.Routes[3].Hosts[0] = "Upper"
 	if err := next.Check(before); err == nil || landward.AsError(err).Field != "routes[3].hosts[0]" {
 		t.Errorf("a bad new route: %v", err)
+	}
+}
+
+// TestCheckKnownInAnyOrder holds that routes of before are found where one or
+// some have come, gone or changed. Those of before are wrong here, so that each
+// that is looked at again is refused.
+func TestCheckKnownInAnyOrder(t *testing.T) {
+	var before route.Table
+	for i := range 20 {
+		before.Routes = append(before.Routes, &route.Route{App: "old", AppID: int64(i), State: "wrong"})
+	}
+	fresh := func(n int) (list []*route.Route) {
+		for i := range n {
+			list = append(list, &route.Route{App: "new", AppID: int64(100 + i), State: route.StateUp})
+		}
+		return list
+	}
+	for name, c := range map[string]struct{ from, to, fresh int }{
+		"the same":             {0, 0, 0},
+		"one more in front":    {0, 0, 1},
+		"some more":            {7, 7, 5},
+		"one more at the end":  {20, 20, 1},
+		"one less in front":    {0, 1, 0},
+		"one less":             {7, 8, 0},
+		"one other":            {7, 8, 1},
+		"two others in a row":  {7, 9, 2},
+		"many others in a row": {3, 15, 12},
+		"one for two":          {7, 9, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			next := route.Table{Routes: slices.Concat(before.Routes[:c.from], fresh(c.fresh), before.Routes[c.to:])}
+			if err := next.Check(before); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err := before.Check(route.Table{}); err == nil {
+		t.Error("the routes of before are not wrong, so that nothing was tested")
+	}
+}
+
+// TestReaderForgets holds that a reader keeps no more than the tables of late.
+func TestReaderForgets(t *testing.T) {
+	var r route.Reader
+	table := good()
+	for i := range 100 {
+		table.Generation++
+		table.Routes[0].Release = i
+		if _, err := r.Read(table.Text()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, most := r.Lines(), 2*len(table.Routes)+1; n > most {
+		t.Errorf("%d lines are known, not %d at most", n, most)
 	}
 }
 

@@ -1,10 +1,10 @@
 package edge
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -67,9 +67,11 @@ func serveAdmin(s *http.Server, l net.Listener) error {
 
 func (e *Edge) handleTable(w http.ResponseWriter, r *http.Request) {
 	var t route.Table
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxTable))
+	var text bytes.Buffer
+	text.Grow(int(min(max(r.ContentLength, 0), maxTable)) + bytes.MinRead) // at once
+	_, err := text.ReadFrom(http.MaxBytesReader(w, r.Body, maxTable))
 	if err == nil {
-		t, err = e.putTable(text)
+		t, err = e.putTable(text.Bytes())
 	}
 	if err != nil {
 		e.fail(w, err)

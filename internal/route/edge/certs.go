@@ -37,10 +37,6 @@ func (e *Edge) want(t route.Table) {
 	if e.o.Wildcard != "" && !seen[e.o.Wildcard] {
 		hosts = append(hosts, cert.Host{Name: e.o.Wildcard})
 	}
-	if slices.Equal(hosts, e.wanted) {
-		return // as with most changes: only containers are others
-	}
-	e.wanted = hosts
 	if e.certs != nil {
 		e.certs.SetHosts(hosts)
 	}
@@ -48,6 +44,9 @@ func (e *Edge) want(t route.Table) {
 		e.dns.SetHosts(names)
 	}
 }
+
+// wantsTheSame compares what two routes need for their hosts.
+func wantsTheSame(a, b *route.Route) bool { return a.App == b.App && slices.Equal(a.Hosts, b.Hosts) }
 
 func (e *Edge) handleCerts(w http.ResponseWriter, _ *http.Request) {
 	if e.certs == nil {

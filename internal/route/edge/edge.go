@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,8 +79,8 @@ type Edge struct {
 
 	put    sync.Mutex // held while a table is applied and written
 	tables route.Reader
-	wanted []cert.Host // of the table in use
-	inside []shown     // of it: what the apps' networks see
+	told   bool    // who has something for each host has heard of a table
+	inside []shown // of the table in use: what the apps' networks see
 	public net.Listener
 	secure net.Listener // nil without HTTPS
 	quic   handed       // of HTTP/3
@@ -293,15 +294,28 @@ func (e *Edge) restore(ctx context.Context) {
 // use puts the table that a text says into use. An error leaves the one that
 // is. The caller holds put.
 func (e *Edge) use(text []byte) (route.Table, error) {
+	before := e.plane.Table()
 	t, err := e.tables.Read(text)
 	if err == nil {
 		err = e.plane.Apply(t)
 	}
-	if err == nil {
+	if err != nil {
+		return t, err
+	}
+	// Most tables are new in what they say of containers only.
+	if !e.told || !equal(before, t, wantsTheSame) {
 		e.want(t)
+	}
+	if !e.told || !equal(before, t, seesTheSame) {
 		e.show(t)
 	}
-	return t, err
+	e.told = true
+	return t, nil
+}
+
+// equal reports whether two tables have routes of which the same is true.
+func equal(a, b route.Table, same func(x, y *route.Route) bool) bool {
+	return slices.EqualFunc(a.Routes, b.Routes, func(x, y *route.Route) bool { return x == y || same(x, y) })
 }
 
 // putTable puts a table into use and keeps its text over restarts.

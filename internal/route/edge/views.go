@@ -29,18 +29,11 @@ func (e *Edge) show(t route.Table) {
 			inside = append(inside, shown{route: r})
 		}
 	}
-	before := e.inside
-	e.inside = inside
-	if slices.EqualFunc(inside, before, seesTheSame) {
-		for i := range inside {
-			inside[i].view = before[i].view
-		}
-		return // as with most changes
-	}
-	had := make(map[int64]shown, len(before))
-	for _, s := range before {
+	had := make(map[int64]shown, len(e.inside))
+	for _, s := range e.inside {
 		had[s.route.AppID] = s
 	}
+	e.inside = inside
 	disputed := disputes(inside)
 	list := make([]*dns.View, len(inside))
 	for i := range inside {
@@ -49,7 +42,7 @@ func (e *Edge) show(t route.Table) {
 		if len(disputed) > 0 {
 			nets = slices.DeleteFunc(slices.Clone(nets), func(p netip.Prefix) bool { return disputed[p] })
 		}
-		if old, ok := had[s.route.AppID]; ok && seesTheSame(*s, old) && slices.Equal(nets, old.view.Networks) {
+		if old, ok := had[s.route.AppID]; ok && seesTheSame(s.route, old.route) && slices.Equal(nets, old.view.Networks) {
 			s.view = old.view
 		} else {
 			s.view = &dns.View{Networks: nets, Names: s.route.Names}
@@ -59,11 +52,9 @@ func (e *Edge) show(t route.Table) {
 	e.dns.SetViews(list)
 }
 
-// seesTheSame compares what two routes show. One that has not changed at all
-// is the same pointer, as long as its line of the table stays.
-func seesTheSame(s, t shown) bool {
-	a, b := s.route, t.route
-	return a == b || a.AppID == b.AppID && slices.Equal(a.Networks, b.Networks) && maps.EqualFunc(a.Names, b.Names, slices.Equal)
+// seesTheSame compares what two routes show.
+func seesTheSame(a, b *route.Route) bool {
+	return a.AppID == b.AppID && slices.Equal(a.Networks, b.Networks) && maps.EqualFunc(a.Names, b.Names, slices.Equal)
 }
 
 // disputes returns the networks that two apps claim, or that are in one of

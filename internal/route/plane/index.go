@@ -3,7 +3,7 @@ package plane
 import (
 	"bytes"
 	"reflect"
-	"strconv"
+	"strings"
 
 	"landward/internal/route"
 )
@@ -13,9 +13,22 @@ type index struct {
 	table    route.Table
 	hosts    map[string]*vhost
 	wild     map[string]*vhost // by what follows "*."
-	sites    map[string]*site  // by key
-	none     *Stats            // of requests that belong to no app
-	replaced chan struct{}     // closed when another index is in use
+	sites    map[siteKey]made
+	none     *Stats        // of requests that belong to no app
+	replaced chan struct{} // closed when another index is in use
+}
+
+// siteKey is what makes a route of one table that of the next.
+type siteKey struct {
+	app    int64
+	prefix string
+}
+
+// made is a site and the route that the table has for it: an equal one, at
+// least, to that which the site was made of.
+type made struct {
+	*site
+	of *route.Route
 }
 
 // vhost is what answers under one host name: one site, or one for each of
@@ -44,20 +57,22 @@ func (p *Plane) Apply(t route.Table) error {
 	if err != nil {
 		return err
 	}
-	used := make(map[*target]bool)
+	p.tables++
 	for _, s := range next.sites {
 		for _, g := range s.all {
-			used[g] = true
-			g.retired.Store(false)
-			g.open()
+			g.table = p.tables
+			if g.retired.Load() {
+				g.retired.Store(false)
+				g.open()
+			}
 		}
 	}
 	p.index.Store(next)
 	close(old.replaced)
-	p.retire(used)
+	p.retire()
 	for key, s := range old.sites {
-		if next.sites[key] != s {
-			s.abandon(next.sites[key])
+		if now := next.sites[key].site; now != s.site {
+			s.abandon(now)
 		}
 	}
 	return nil
@@ -69,18 +84,19 @@ func (p *Plane) build(old *index, t route.Table) (*index, error) {
 	next := &index{
 		table: t, none: old.none, replaced: make(chan struct{}),
 		hosts: make(map[string]*vhost, len(t.Routes)), wild: make(map[string]*vhost),
-		sites: make(map[string]*site, len(t.Routes)),
+		sites: make(map[siteKey]made, len(t.Routes)),
 	}
 	for _, r := range t.Routes {
-		key := strconv.FormatInt(r.AppID, 10) + " " + r.Prefix
-		s := old.sites[key]
-		if s == nil || s.route != r && !reflect.DeepEqual(s.route, r) {
+		key := siteKey{r.AppID, r.Prefix}
+		before := old.sites[key]
+		s := before.site
+		if s == nil || before.of != r && !reflect.DeepEqual(before.of, r) {
 			var err error
 			if s, err = p.siteOf(r, s); err != nil {
 				return nil, err
 			}
 		}
-		next.sites[key] = s
+		next.sites[key] = made{s, r}
 		for _, h := range r.Hosts {
 			next.vhost(h, p.local).add(s)
 		}
@@ -101,8 +117,8 @@ func (p *Plane) build(old *index, t route.Table) (*index, error) {
 // vhost returns the host's entry, which it makes where there is none.
 func (ix *index) vhost(host string, local func(string) bool) *vhost {
 	in := ix.hosts
-	if rest, ok := bytes.CutPrefix([]byte(host), []byte("*.")); ok {
-		in, host = ix.wild, string(rest)
+	if rest, ok := strings.CutPrefix(host, "*."); ok {
+		in, host = ix.wild, rest
 	}
 	v := in[host]
 	if v == nil {
@@ -112,11 +128,11 @@ func (ix *index) vhost(host string, local func(string) bool) *vhost {
 	return v
 }
 
-// retire marks the targets that no site has any more. Only after the swap, so
+// retire marks the targets that no site of the table has. Only after the swap, so
 // that a request that finds its target retired finds another in the new table.
-func (p *Plane) retire(used map[*target]bool) {
+func (p *Plane) retire() {
 	for key, g := range p.targets {
-		if used[g] {
+		if g.table == p.tables {
 			continue
 		}
 		g.retired.Store(true)

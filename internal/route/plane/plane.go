@@ -125,6 +125,7 @@ type Plane struct {
 	wall  atomic.Int64 // Unix nanoseconds at the epoch, kept in step with the host's clock
 
 	swap    sync.Mutex         // held while a table is applied
+	tables  uint64             // how many have been
 	targets map[string]*target // by key; those in the table and those not yet quiet
 	stats   map[int64]*Stats   // by app
 	trials  map[int64]*trial   // by app: of its last canary

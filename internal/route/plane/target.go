@@ -21,6 +21,7 @@ type target struct {
 	proto         landward.Protocol
 	maxIdle       int
 	dialer        *upstream.Dialer
+	table         uint64 // the number of the last one that had it; guarded by the plane's swap
 
 	inflight atomic.Int64
 	retired  atomic.Bool
