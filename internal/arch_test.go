@@ -89,7 +89,7 @@ var packages = []struct {
 	{"internal/route/h3", part, []string{"internal/route/wire", "internal/route/h2/lane"}},
 	{"internal/route/plane", part, []string{"internal/route/wire", "internal/route/page", "internal/route/guard",
 		"internal/route/door", "internal/route/squeeze", "internal/route/static", "internal/route/upstream"}},
-	{"internal/route/edge", part, []string{"internal/route/page", "internal/route/access", "internal/route/door",
+	{"internal/route/edge", part, []string{"internal/route/page", "internal/route/access", "internal/route/cidr", "internal/route/door",
 		"internal/route/h2", "internal/route/h3", "internal/route/plane", "internal/cert", "internal/dns"}},
 	{"internal/auth", stage, nil},
 

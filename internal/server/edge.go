@@ -18,6 +18,7 @@ import (
 	"landward/internal/dns"
 	"landward/internal/landward"
 	"landward/internal/route"
+	"landward/internal/route/cidr"
 	"landward/internal/route/edge"
 	"landward/internal/route/plane"
 )
@@ -53,12 +54,12 @@ func EdgeOptions(cfg config.Config, log *slog.Logger) (edge.Options, error) {
 		limits.MaxBody = -1
 	}
 	// The apps' networks may ask as well, but not for what is inside.
-	lan := without(inside(), cfg.Pool)
+	lan := cidr.Without(inside(), cfg.Pool)
 	o := edge.Options{
 		HTTP: cfg.HTTP, HTTPS: cfg.HTTPS, HTTP3: cfg.HTTP3,
 		RoutesFile: cfg.RoutesFile(), Socket: cfg.EdgeSocket(),
 		LogDir: cfg.LogsDir(), LogKeep: cfg.AccessKeep, LogBytes: cfg.AccessBytes, Quiet: !cfg.AccessLog,
-		Log: log, Limits: limits, Trusted: cfg.TrustedProxies, ProxyProtocol: cfg.ProxyProtocol,
+		Log: log, Limits: limits, Apps: cfg.Pool, Trusted: cfg.TrustedProxies, ProxyProtocol: cfg.ProxyProtocol,
 		DNSAddr: cfg.DNS, DNS: dns.Options{
 			Zone: cfg.Domain, Addresses: dnsAddresses(cfg), Forward: cfg.DNSForward,
 			ForwardFor: append([]netip.Prefix{cfg.Pool}, lan...), AllowPrivate: lan,

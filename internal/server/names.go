@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"landward/internal/config"
+	"landward/internal/engine/docker"
 )
 
 // dnsPort is the only one that resolvers of containers ask at.
@@ -17,7 +18,7 @@ const dnsPort = "53"
 // loopback address or on IPv6, which the apps' networks do not have.
 func appResolver(cfg config.Config) netip.Addr {
 	host, port, err := net.SplitHostPort(cfg.DNS)
-	if err != nil || port != dnsPort || !strings.HasPrefix(cfg.Docker, "unix:") {
+	if err != nil || port != dnsPort || !local(cfg) {
 		return netip.Addr{}
 	}
 	if host == "" {
@@ -30,6 +31,51 @@ func appResolver(cfg config.Config) netip.Addr {
 	return addr
 }
 
+// doors are where apps can reach the edge, as everybody can: where it listens,
+// but for loopback addresses and for IPv6, which the apps' networks do not have.
+func doors(cfg config.Config) []docker.Door {
+	if !local(cfg) {
+		return nil
+	}
+	var list []docker.Door
+	for _, listen := range []string{cfg.HTTP, cfg.HTTPS} {
+		if d, ok := doorAt(listen); ok {
+			list = append(list, d)
+		}
+	}
+	if d, ok := doorAt(cfg.HTTPS); ok && cfg.HTTP3 {
+		d.UDP = true
+		list = append(list, d)
+	}
+	return list
+}
+
+// doorAt is the door that a listening address makes.
+func doorAt(listen string) (d docker.Door, ok bool) {
+	host, service, err := net.SplitHostPort(listen)
+	if err != nil {
+		return d, false // off
+	}
+	port, err := net.LookupPort("tcp", service)
+	if err != nil {
+		return d, false
+	}
+	addr := netip.IPv4Unspecified()
+	if host != "" {
+		if addr, err = netip.ParseAddr(host); err != nil {
+			return d, false
+		}
+	}
+	if addr = addr.Unmap(); addr == netip.IPv6Unspecified() {
+		addr = netip.IPv4Unspecified() // both families
+	}
+	d.Addr = netip.AddrPortFrom(addr, uint16(port)) //nolint:gosec // LookupPort gives ports
+	return d, addr.Is4() && !addr.IsLoopback() && port != 0
+}
+
+// local reports whether Docker is on this host.
+func local(cfg config.Config) bool { return strings.HasPrefix(cfg.Docker, "unix:") }
+
 // inside are the networks of machines that belong to whoever runs the host.
 func inside() []netip.Prefix {
 	var out []netip.Prefix
@@ -37,28 +83,4 @@ func inside() []netip.Prefix {
 		out = append(out, netip.MustParsePrefix(s))
 	}
 	return out
-}
-
-// without cuts a network out of others: what is left of each, in as few
-// networks as can be.
-func without(list []netip.Prefix, hole netip.Prefix) []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range list {
-		switch {
-		case !p.Overlaps(hole):
-			out = append(out, p)
-		case p.Bits() < hole.Bits(): // it is wider, and has two halves
-			low, high := halves(p)
-			out = append(out, without([]netip.Prefix{low, high}, hole)...)
-		}
-	}
-	return out
-}
-
-func halves(p netip.Prefix) (low, high netip.Prefix) {
-	bits := p.Bits() + 1
-	b := p.Masked().Addr().AsSlice()
-	b[(bits-1)/8] |= 0x80 >> ((bits - 1) % 8)
-	upper, _ := netip.AddrFromSlice(b)
-	return netip.PrefixFrom(p.Masked().Addr(), bits), netip.PrefixFrom(upper, bits)
 }

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"landward/internal/config"
@@ -34,6 +36,39 @@ func TestAppResolver(t *testing.T) {
 	}
 }
 
+func TestDoors(t *testing.T) {
+	for _, tt := range []struct {
+		http, https string
+		http3       bool
+		docker      string
+		want        string
+	}{
+		{":80", ":443", true, "", "tcp 0.0.0.0:80, tcp 0.0.0.0:443, udp 0.0.0.0:443"},
+		{":80", ":443", false, "", "tcp 0.0.0.0:80, tcp 0.0.0.0:443"},
+		{":8080", "", true, "", "tcp 0.0.0.0:8080"},
+		{"127.0.0.1:80", "[::1]:443", true, "", ""},
+		{"[::]:80", "[2001:db8::1]:443", true, "", "tcp 0.0.0.0:80"},
+		{"192.0.2.7:http", "[::ffff:192.0.2.7]:https", false, "", "tcp 192.0.2.7:80, tcp 192.0.2.7:443"},
+		{"localhost:80", ":0", true, "", ""},
+		{":80", ":443", true, "tcp://192.0.2.9:2375", ""},
+	} {
+		cfg := config.Default()
+		cfg.HTTP, cfg.HTTPS, cfg.HTTP3 = tt.http, tt.https, tt.http3
+		cfg.Docker = cmp.Or(tt.docker, cfg.Docker)
+		var got []string
+		for _, d := range doors(cfg) {
+			proto := "tcp "
+			if d.UDP {
+				proto = "udp "
+			}
+			got = append(got, proto+d.Addr.String())
+		}
+		if list := strings.Join(got, ", "); list != tt.want {
+			t.Errorf("http %q, https %q, http3 %v, docker %q: %s, want %s", tt.http, tt.https, tt.http3, tt.docker, list, tt.want)
+		}
+	}
+}
+
 // TestEngineOptions: whatever can be set makes an engine.
 func TestEngineOptions(t *testing.T) {
 	for _, change := range []func(*config.Config){
@@ -53,22 +88,6 @@ func TestEngineOptions(t *testing.T) {
 		}
 		if err := e.Close(); err != nil {
 			t.Error(err)
-		}
-	}
-}
-
-func TestWithout(t *testing.T) {
-	for _, tt := range []struct{ list, hole, want string }{
-		{"10.0.0.0/8", "192.168.0.0/16", "[10.0.0.0/8]"},
-		{"10.0.0.0/8", "10.0.0.0/8", "[]"},
-		{"10.1.0.0/16", "10.0.0.0/8", "[]"},
-		{"10.0.0.0/8", "10.201.0.0/10", "[10.0.0.0/9 10.128.0.0/10]"},
-		{"10.0.0.0/8", "10.201.0.0/16", "[10.0.0.0/9 10.128.0.0/10 10.192.0.0/13 10.200.0.0/16 10.202.0.0/15 10.204.0.0/14 10.208.0.0/12 10.224.0.0/11]"},
-		{"fd00::/8", "fd00::/9", "[fd80::/9]"},
-	} {
-		got := fmt.Sprint(without([]netip.Prefix{netip.MustParsePrefix(tt.list)}, netip.MustParsePrefix(tt.hole)))
-		if got != tt.want {
-			t.Errorf("%s without %s: %s, want %s", tt.list, tt.hole, got, tt.want)
 		}
 	}
 }

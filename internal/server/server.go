@@ -125,7 +125,8 @@ func newEngine(cfg config.Config, log *slog.Logger) (instanceEngine, error) {
 	}
 	d, err := docker.New(docker.Options{
 		Host: cfg.Docker, Instance: id, Pool: cfg.Pool, SubnetBits: cfg.SubnetBits,
-		Egress: docker.Egress(cfg.Egress), Resolver: appResolver(cfg), Forwards: len(cfg.DNSForward) > 0, Now: time.Now, Log: log.With("component", "docker"),
+		Egress: docker.Egress(cfg.Egress), Resolver: appResolver(cfg), Forwards: len(cfg.DNSForward) > 0,
+		Doors: doors(cfg), Now: time.Now, Log: log.With("component", "docker"),
 	})
 	return instanceEngine{d, id}, err
 }

@@ -181,7 +181,7 @@ func TestTwoInstances(t *testing.T) {
 	id := harness.Docker(t, "ps", "-q", "--filter", "label=landward.app_name=neighbour", "--filter", "label=landward.instance="+instanceOf(t, a))
 	addr := strings.TrimSpace(harness.Docker(t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}", id))
 	ip, gateway, _ := strings.Cut(addr, " ")
-	_, port, _ := net.SplitHostPort(a.HTTP)
+	port := portOf(t, a.HTTP)
 	for what, to := range map[string]string{"a neighbour": ip + ":5000", "the host": gateway + ":" + port, "metadata": "169.254.169.254:80"} {
 		if code, body := a.Get("same", "/dial?addr="+to); code != http.StatusBadGateway {
 			t.Errorf("an app reaches %s at %s: %d %s", what, to, code, body)
@@ -198,6 +198,53 @@ func TestTwoInstances(t *testing.T) {
 		return nil
 	})
 	a.WantGet("same", "/", "of "+filepath.Base(a.Data))
+}
+
+// TestAppCallsApp by its public name, as everybody does: through the edge, and
+// as who it is. Nothing else of the host answers.
+func TestAppCallsApp(t *testing.T) {
+	web, ssh := harness.FreePort(t, "0.0.0.0"), harness.FreePort(t, "0.0.0.0")
+	s := start(t, "--http", web, "--ssh", ssh, "--trusted-proxies", "10.0.0.0/8")
+	port, sshPort := portOf(t, web), portOf(t, ssh)
+	s.HTTP, s.SSH = "127.0.0.1:"+port, "127.0.0.1:"+sshPort
+	var callee *harness.Repo
+	for _, name := range []string{"caller", "callee"} {
+		repo := s.NewRepo(name)
+		repo.Testapp("of "+name, "")
+		if name == "callee" {
+			callee = repo
+			repo.Write("landward.yaml", "routes:\n  auth: {allow: [10.0.0.0/8, 127.0.0.0/8]}\n")
+		}
+		repo.Push()
+		s.WantGet(name, "/", "of "+name)
+	}
+	id := harness.Docker(t, "ps", "-q", "--filter", "label=landward.app_name=caller", "--filter", "label=landward.instance="+instanceOf(t, s))
+	ip, gateway, _ := strings.Cut(strings.TrimSpace(harness.Docker(t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}", id)), " ")
+	fetch := "/fetch?addr=" + gateway + ":" + port + "&host="
+	if code, body := s.Get("caller", fetch+"caller.localhost&path=/headers"); code != http.StatusOK || !strings.Contains(body, `"X-Forwarded-For":["`+ip+`"]`) {
+		t.Errorf("an app that calls itself gets %d: %s", code, body)
+	}
+	if code, body := s.Get("caller", fetch+"callee.localhost&path=/"); code != http.StatusForbidden {
+		t.Errorf("an app is taken for a client of 10.0.0.0/8: %d %s", code, body)
+	}
+	callee.Testapp("for all", "")
+	callee.Write("landward.yaml", "{}\n")
+	callee.Push()
+	if code, body := s.Get("caller", fetch+"callee.localhost&path=/"); code != http.StatusOK || !strings.HasPrefix(body, "for all") {
+		t.Errorf("an app that calls another gets %d: %s", code, body)
+	}
+	if code, body := s.Get("caller", "/dial?addr="+gateway+":"+sshPort); code != http.StatusBadGateway {
+		t.Errorf("an app reaches the git server of the host: %d %s", code, body)
+	}
+}
+
+func portOf(t *testing.T, addr string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func instanceOf(t *testing.T, s *harness.Server) string {

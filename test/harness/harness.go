@@ -126,7 +126,7 @@ func Start(t testing.TB, p *Programs, flags ...string) *Server {
 	}
 	host := waittest.Loopback()
 	s := &Server{
-		Data: data, HTTP: freePort(t, host), HTTPS: freePort(t, host), SSH: freePort(t, host), Domain: "localhost",
+		Data: data, HTTP: FreePort(t, host), HTTPS: FreePort(t, host), SSH: FreePort(t, host), Domain: "localhost",
 		programs: p, t: t, log: &waittest.Buffer{},
 	}
 	s.args = append([]string{
@@ -345,8 +345,8 @@ func (s *Server) Eventually(what string, ask func() error) {
 	waittest.Succeeds(s.t, what, ask)
 }
 
-// freePort returns an address with a port that nobody uses at that host.
-func freePort(t testing.TB, host string) string {
+// FreePort returns an address with a port that nobody uses at that host.
+func FreePort(t testing.TB, host string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {

@@ -199,6 +199,23 @@ func handler() http.Handler {
 		_ = c.Close()
 		fmt.Fprint(w, "connected")
 	})
+	mux.HandleFunc("/fetch", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://"+q.Get("addr")+q.Get("path"), http.NoBody)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		req.Host = q.Get("host")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer func() { _ = resp.Body.Close() }()
+		w.WriteHeader(resp.StatusCode)
+		_, _ = io.Copy(w, resp.Body)
+	})
 	mux.HandleFunc("/kb", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat("x", 1024)) })
 	mux.HandleFunc("/ws", echo)
 	return mux

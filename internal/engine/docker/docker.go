@@ -53,14 +53,24 @@ type Options struct {
 	// is set; where it is not, it refuses, and the host's resolvers are asked.
 	Resolver netip.Addr
 	Forwards bool
-	Max      landward.Resources // ceiling of one container; zero fields: none
-	Bounds   policy.Bounds      // logs of 3 files of 10 MiB, 16384 open files
+	// Doors are where the public reaches the host, and so may apps: what calls
+	// another app, or itself, by its public name comes in here.
+	Doors  []Door
+	Max    landward.Resources // ceiling of one container; zero fields: none
+	Bounds policy.Bounds      // logs of 3 files of 10 MiB, 16384 open files
 	// MaxImage is how many bytes an image archive may unpack to: 20 GiB.
 	MaxImage int64
 	// GuardEvery is how often Guard asserts the packet filter again: a minute.
 	GuardEvery time.Duration
 	Now        func() time.Time
 	Log        *slog.Logger
+}
+
+// Door is an address of the host that apps may connect to. The unspecified one
+// stands for all of the host's.
+type Door struct {
+	UDP  bool // UDP in place of TCP
+	Addr netip.AddrPort
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -146,7 +156,7 @@ func New(o Options) (*Docker, error) {
 		o:     o,
 		names: n,
 		local: strings.HasPrefix(o.Host, "unix://"),
-		fence: newFirewall(n.short, o.Egress, o.Resolver, o.Log),
+		fence: newFirewall(n.short, o),
 	}, nil
 }
 

@@ -20,8 +20,9 @@ import (
 //
 // From a bridge of ours (its name starts with the prefix):
 //
-//   - to the host itself: answers, and questions to the host's resolvers and to
-//     our own DNS server, where there is one. Nothing else.
+//   - to the host itself: answers, questions to the host's resolvers and to our
+//     own DNS server, where there is one, and what the public may reach, too, at
+//     the doors. Nothing else.
 //   - onward: answers, the same bridge, the resolvers; not the other bridges,
 //     not link-local addresses (metadata), not private networks (EgressInternet).
 //
@@ -37,6 +38,7 @@ type firewall struct {
 	// resolver is where our own DNS server listens; the unspecified address:
 	// at each bridge's own. Invalid: there is none.
 	resolver netip.Addr
+	doors    []Door
 	log      *slog.Logger
 
 	mu       sync.Mutex
@@ -50,8 +52,9 @@ type bridge struct {
 	gateway netip.Addr
 }
 
-func newFirewall(short string, egress Egress, resolver netip.Addr, log *slog.Logger) *firewall {
-	return &firewall{table: "landward_" + short, prefix: "lw" + short, egress: egress, resolver: resolver, log: log}
+// newFirewall makes what the options say for an instance.
+func newFirewall(short string, o Options) *firewall {
+	return &firewall{table: "landward_" + short, prefix: "lw" + short, egress: o.Egress, resolver: o.Resolver, doors: o.Doors, log: o.Log}
 }
 
 // admit lets packets pass between the containers of one bridge. The first
@@ -244,7 +247,23 @@ func (f *firewall) writeInput(c *nftables.Conn, t *nftables.Table, sets []*nftab
 			rule(f.from(), to(netip.PrefixFrom(r, r.BitLen())), port(proto, 53), verdict(expr.VerdictAccept))
 		}
 	}
+	for _, d := range f.doors {
+		proto := byte(unix.IPPROTO_TCP)
+		if d.UDP {
+			proto = unix.IPPROTO_UDP
+		}
+		rule(f.from(), d.at(), port(proto, d.Addr.Port()), verdict(expr.VerdictAccept))
+	}
 	rule(f.from(), verdict(expr.VerdictDrop))
+}
+
+// at matches the door's address; nothing is to be matched where it is any.
+func (d Door) at() []expr.Any {
+	addr := d.Addr.Addr()
+	if addr.IsUnspecified() {
+		return nil
+	}
+	return to(netip.PrefixFrom(addr, addr.BitLen()))
 }
 
 func (f *firewall) writeForward(c *nftables.Conn, t *nftables.Table, same *nftables.Set) {

@@ -3,11 +3,13 @@ package docker_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,6 +128,46 @@ func TestAppsAreApart(t *testing.T) {
 			continue
 		}
 		conn.Close()
+	}
+}
+
+// TestDoors: of the host, apps reach what the public may reach, and nothing else.
+func TestDoors(t *testing.T) {
+	needDocker(t)
+	var ports []uint16
+	for range 3 {
+		l, err := net.Listen("tcp4", "0.0.0.0:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ports = append(ports, uint16(l.Addr().(*net.TCPAddr).Port))
+	}
+	everywhere, at, closed := ports[0], ports[1], ports[2]
+	hosts := hostIPv4(t)
+	if len(hosts) == 0 {
+		t.Skip("the host has no address of its own")
+	}
+	host := netip.MustParseAddr(hosts[0])
+	d := newDocker(t, "doors", func(o *docker.Options) {
+		o.Doors = []docker.Door{
+			{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), everywhere)},
+			{Addr: netip.AddrPortFrom(host, at)},
+			{UDP: true, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), closed)},
+		}
+	})
+	a := apply(t, d, testUnit(t, 1, "a1-a", "serve", "0.0.0.0:8080"))
+	gateway := netip.PrefixFrom(a.Addr, 26).Masked().Addr().Next()
+	want := map[string]bool{
+		fmt.Sprint(gateway, ":", everywhere): true, fmt.Sprint(host, ":", everywhere): true,
+		fmt.Sprint(gateway, ":", at): false, fmt.Sprint(host, ":", at): true,
+		fmt.Sprint(gateway, ":", closed): false, fmt.Sprint(host, ":", closed): false,
+	}
+	got := dialled(t, d, testUnit(t, 1, "a1-dial", append([]string{"dial"}, slices.Collect(maps.Keys(want))...)...))
+	for target, is := range want {
+		if got[target] != is {
+			t.Errorf("from an app, %s answers: %v, want %v", target, got[target], is)
+		}
 	}
 }
 

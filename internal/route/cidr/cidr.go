@@ -92,3 +92,46 @@ func (s Set) Has(addr netip.Addr) bool {
 	}
 	return lo > 0 && s[lo-1].Contains(addr)
 }
+
+// Apart takes the addresses of some machines out of networks that were written
+// with others in mind: 10.0.0.0/8 is an office, and not the apps of this host
+// that have addresses in it, too. A network that lies among theirs means them, and
+// 0.0.0.0/0 means all.
+func Apart(list []netip.Prefix, theirs netip.Prefix) []netip.Prefix {
+	if !theirs.IsValid() {
+		return list
+	}
+	var out []netip.Prefix
+	for _, p := range list {
+		if p.Bits() == 0 || p.Bits() >= theirs.Bits() {
+			out = append(out, p)
+			continue
+		}
+		out = append(out, Without([]netip.Prefix{p}, theirs)...)
+	}
+	return out
+}
+
+// Without cuts a network out of others: what is left of each, in as few
+// networks as can be.
+func Without(list []netip.Prefix, hole netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range list {
+		switch {
+		case !p.Overlaps(hole):
+			out = append(out, p)
+		case p.Bits() < hole.Bits(): // it is wider, and has two halves
+			low, high := halves(p)
+			out = append(out, Without([]netip.Prefix{low, high}, hole)...)
+		}
+	}
+	return out
+}
+
+func halves(p netip.Prefix) (low, high netip.Prefix) {
+	bits := p.Bits() + 1
+	b := p.Masked().Addr().AsSlice()
+	b[(bits-1)/8] |= 0x80 >> ((bits - 1) % 8)
+	upper, _ := netip.AddrFromSlice(b)
+	return netip.PrefixFrom(p.Masked().Addr(), bits), netip.PrefixFrom(upper, bits)
+}

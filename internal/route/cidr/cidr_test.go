@@ -1,6 +1,7 @@
 package cidr_test
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -27,6 +28,46 @@ func TestParse(t *testing.T) {
 		_, err := cidr.Parse(s)
 		if err == nil || err.Code != landward.CodeInvalid || !strings.HasPrefix(err.Hint, hint) {
 			t.Errorf("%q gives %v", s, err)
+		}
+	}
+}
+
+func TestWithout(t *testing.T) {
+	for _, tt := range []struct{ list, hole, want string }{
+		{"10.0.0.0/8", "192.168.0.0/16", "[10.0.0.0/8]"},
+		{"10.0.0.0/8", "10.0.0.0/8", "[]"},
+		{"10.1.0.0/16", "10.0.0.0/8", "[]"},
+		{"10.0.0.0/8", "10.201.0.0/10", "[10.0.0.0/9 10.128.0.0/10]"},
+		{"10.0.0.0/8", "10.201.0.0/16", "[10.0.0.0/9 10.128.0.0/10 10.192.0.0/13 10.200.0.0/16 10.202.0.0/15 10.204.0.0/14 10.208.0.0/12 10.224.0.0/11]"},
+		{"fd00::/8", "fd00::/9", "[fd80::/9]"},
+	} {
+		got := fmt.Sprint(cidr.Without([]netip.Prefix{netip.MustParsePrefix(tt.list)}, netip.MustParsePrefix(tt.hole)))
+		if got != tt.want {
+			t.Errorf("%s without %s: %s, want %s", tt.list, tt.hole, got, tt.want)
+		}
+	}
+}
+
+func TestApart(t *testing.T) {
+	for _, tt := range []struct{ list, theirs, want string }{
+		{"10.0.0.0/8", "10.128.0.0/9", "[10.0.0.0/9]"},
+		{"10.0.0.0/8 192.0.2.1/32", "10.128.0.0/9", "[10.0.0.0/9 192.0.2.1/32]"},
+		{"10.128.0.0/9", "10.128.0.0/9", "[10.128.0.0/9]"},
+		{"10.129.0.0/16 10.128.0.7/32", "10.128.0.0/9", "[10.129.0.0/16 10.128.0.7/32]"},
+		{"0.0.0.0/0 ::/0", "10.128.0.0/9", "[0.0.0.0/0 ::/0]"},
+		{"2001:db8::/8", "10.128.0.0/9", "[2001:db8::/8]"},
+		{"10.0.0.0/8", "", "[10.0.0.0/8]"},
+	} {
+		var list []netip.Prefix
+		for s := range strings.FieldsSeq(tt.list) {
+			list = append(list, netip.MustParsePrefix(s))
+		}
+		var theirs netip.Prefix
+		if tt.theirs != "" {
+			theirs = netip.MustParsePrefix(tt.theirs)
+		}
+		if got := fmt.Sprint(cidr.Apart(list, theirs)); got != tt.want {
+			t.Errorf("%s apart from %s: %s, want %s", tt.list, tt.theirs, got, tt.want)
 		}
 	}
 }

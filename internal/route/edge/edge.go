@@ -20,6 +20,7 @@ import (
 	"landward/internal/dns"
 	"landward/internal/route"
 	"landward/internal/route/access"
+	"landward/internal/route/cidr"
 	"landward/internal/route/h2"
 	"landward/internal/route/page"
 	"landward/internal/route/plane"
@@ -52,6 +53,9 @@ type Options struct {
 	// DNS is what names are answered with; DNSAddr empty: nothing.
 	DNS     dns.Options
 	DNSAddr string
+	// Apps are where requests of the apps come from. Networks of Trusted, and of
+	// rules, have those only where they name them.
+	Apps netip.Prefix
 	// Trusted are front proxies whose word about the client counts. With
 	// ProxyProtocol they begin each connection with the PROXY protocol.
 	Trusted       []netip.Prefix
@@ -97,6 +101,7 @@ func New(o Options) (*Edge, error) {
 	if o.Inherit == nil {
 		o.Inherit = func(string) (*os.File, error) { return nil, nil }
 	}
+	o.Trusted = cidr.Apart(o.Trusted, o.Apps)
 	e := &Edge{o: o, log: o.Log, ending: make(chan struct{})}
 	e.logs = access.New(access.Options{Dir: o.LogDir, Log: o.Log, Keep: o.LogKeep, KeepBytes: o.LogBytes})
 	var sink plane.Sink = e.logs
@@ -113,7 +118,7 @@ func New(o Options) (*Edge, error) {
 		Idle:    func(app int64) { e.events.tell(Event{Kind: EventIdle, AppID: app}) },
 		Local:   e.isLocal,
 		ToHTTPS: e.hasCertificate, Covers: e.covers, Challenge: challenge, HTTPSPort: portOf(o.HTTPS),
-		Trusted: o.Trusted,
+		Apps: o.Apps, Trusted: o.Trusted,
 	})
 	if o.DNSAddr != "" {
 		var err error

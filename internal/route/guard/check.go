@@ -87,7 +87,7 @@ func checkCompiled(r landward.Routing) error {
 	if _, err := parseForward(r.Auth.Forward); err != nil {
 		return err
 	}
-	if _, err := ParseNetworks(r.Auth.Allow, r.Auth.Deny); err != nil {
+	if _, err := ParseNetworks(r.Auth.Allow, r.Auth.Deny, netip.Prefix{}); err != nil {
 		return err
 	}
 	return checkRate(r.Rate)

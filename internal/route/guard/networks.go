@@ -14,9 +14,11 @@ type Networks struct {
 }
 
 // ParseNetworks compiles lists of addresses and networks ("192.0.2.1",
-// "10.0.0.0/8", "2001:db8::/32"). Both empty give nil. An error names the entry
-// as routes.auth.allow[n] or routes.auth.deny[n].
-func ParseNetworks(allow, deny []string) (*Networks, error) {
+// "10.0.0.0/8", "2001:db8::/32"). Both empty give nil. The installation's own
+// apps, at the addresses apps, get in where a network of allow lies among theirs
+// or is 0.0.0.0/0; invalid: they are clients like others. An error names the
+// entry as routes.auth.allow[n] or routes.auth.deny[n].
+func ParseNetworks(allow, deny []string, apps netip.Prefix) (*Networks, error) {
 	a, err := parsePrefixes("routes.auth.allow", allow)
 	if err != nil {
 		return nil, err
@@ -28,7 +30,7 @@ func ParseNetworks(allow, deny []string) (*Networks, error) {
 	if len(allow) == 0 && len(deny) == 0 {
 		return nil, nil
 	}
-	return &Networks{allow: a, deny: d, all: len(allow) == 0}, nil
+	return &Networks{allow: cidr.NewSet(cidr.Apart(a, apps)), deny: cidr.NewSet(d), all: len(allow) == 0}, nil
 }
 
 // Admits reports whether addr gets in. Deny wins over allow. An address that is
@@ -46,7 +48,7 @@ func (n *Networks) Admits(addr netip.Addr) bool {
 	return n.all || n.allow.Has(addr)
 }
 
-func parsePrefixes(field string, list []string) (cidr.Set, error) {
+func parsePrefixes(field string, list []string) ([]netip.Prefix, error) {
 	if len(list) > maxNetworks {
 		return nil, tooMany(field, len(list), maxNetworks)
 	}
@@ -59,5 +61,5 @@ func parsePrefixes(field string, list []string) (cidr.Set, error) {
 		}
 		all = append(all, p)
 	}
-	return cidr.NewSet(all), nil
+	return all, nil
 }

@@ -28,7 +28,7 @@ func TestNetworks(t *testing.T) {
 		"zone does not help": {deny: "fe80::/10", in: "2001:db8::1", out: "fe80::1%eth0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n, err := guard.ParseNetworks(strings.Fields(tc.allow), strings.Fields(tc.deny))
+			n, err := guard.ParseNetworks(strings.Fields(tc.allow), strings.Fields(tc.deny), netip.Prefix{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,8 +49,30 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
+// TestAppsAreNotTheOffice holds that a rule for networks has the installation's
+// own apps only where it names them.
+func TestAppsAreNotTheOffice(t *testing.T) {
+	apps := netip.MustParsePrefix("10.201.0.0/16")
+	const app = "10.201.3.4"
+	for allow, want := range map[string]bool{
+		"10.0.0.0/8": false, "192.0.2.1": false, "10.201.0.0/16": true, "10.201.3.0/26": true, app: true, "10.0.0.0/8 10.201.3.4": true,
+		"0.0.0.0/0": true, "": true,
+	} {
+		n, err := guard.ParseNetworks(strings.Fields(allow), []string{"198.51.100.1"}, apps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.Admits(netip.MustParseAddr(app)); got != want {
+			t.Errorf("allow %q admits an app: %v, want %v", allow, got, want)
+		}
+	}
+	if n, err := guard.ParseNetworks(nil, []string{"10.0.0.0/8"}, apps); err != nil || n.Admits(netip.MustParseAddr(app)) {
+		t.Errorf("deny has no exception: %v", err)
+	}
+}
+
 func TestNoNetworksAdmitAll(t *testing.T) {
-	n, err := guard.ParseNetworks(nil, nil)
+	n, err := guard.ParseNetworks(nil, nil, netip.Prefix{})
 	if n != nil || err != nil {
 		t.Fatalf("no rules give %v, %v", n, err)
 	}
@@ -65,16 +87,16 @@ func TestNetworksRefuse(t *testing.T) {
 		"2001:db8::1/64", "fe80::1%eth0", "fe80::%eth0/10", "example.com", "10.0.0.1 ", "*", "::ffff:0.0.0.0/95",
 		"10.0.0.1-10.0.0.9", "10.0.0.1\n", "::/129",
 	} {
-		_, err := guard.ParseNetworks([]string{"192.0.2.1", s}, nil)
+		_, err := guard.ParseNetworks([]string{"192.0.2.1", s}, nil, netip.Prefix{})
 		if err == nil {
 			t.Errorf("%q is accepted", s)
 			continue
 		}
 		wantField(t, err, "routes.auth.allow[1]")
-		_, err = guard.ParseNetworks(nil, []string{s})
+		_, err = guard.ParseNetworks(nil, []string{s}, netip.Prefix{})
 		wantField(t, err, "routes.auth.deny[0]")
 	}
-	_, err := guard.ParseNetworks(make([]string, 10_001), nil)
+	_, err := guard.ParseNetworks(make([]string, 10_001), nil, netip.Prefix{})
 	wantField(t, err, "routes.auth.allow")
 }
 
@@ -85,7 +107,7 @@ func FuzzNetworks(f *testing.F) {
 	f.Add("0.0.0.0/1 128.0.0.0/1", "255.255.255.255", []byte{255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, allow, deny string, raw []byte) {
 		a, d := strings.Fields(allow), strings.Fields(deny)
-		n, err := guard.ParseNetworks(a, d)
+		n, err := guard.ParseNetworks(a, d, netip.Prefix{})
 		addr, ok := netip.AddrFromSlice(raw)
 		if err != nil || !ok {
 			return
@@ -121,7 +143,7 @@ func manyNetworks(tb testing.TB, count int) *guard.Networks {
 	for i := range list {
 		list[i] = fmt.Sprintf("%d.%d.%d.0/24", 1+i/50_000, i/200%250, i%200)
 	}
-	n, err := guard.ParseNetworks(list, []string{"192.0.2.1"})
+	n, err := guard.ParseNetworks(list, []string{"192.0.2.1"}, netip.Prefix{})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -104,6 +104,9 @@ type Options struct {
 	Covers func(server, host string) bool
 	// HTTPSPort is where clients find HTTPS; 443 where it is 0.
 	HTTPSPort int
+	// Apps are where requests of the apps come from. A rule for networks has
+	// those only where it names them.
+	Apps netip.Prefix
 	// Trusted are front proxies whose word about the client counts.
 	Trusted []netip.Prefix
 }
@@ -149,6 +152,7 @@ type Plane struct {
 	httpsPort  string
 	stickyKey  []byte
 	trust      *door.Trust
+	apps       netip.Prefix
 	coders     *squeeze.Pool
 	dialer     upstream.Dialer
 	files      sync.Pool              // of *static.Answer
@@ -178,6 +182,7 @@ func New(o Options) *Plane {
 	p.setDefaults(o)
 	p.coders = squeeze.NewPool(0)
 	p.dialer.Timeout = p.limits.ConnectTimeout
+	p.apps = o.Apps
 	p.trust = door.NewTrust(o.Trusted, door.FromXForwarded)
 	p.files.New = func() any { return new(static.Answer) }
 	p.stickyKey = make([]byte, 32)

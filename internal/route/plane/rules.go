@@ -39,7 +39,7 @@ func (p *Plane) rulesOf(r *route.Route, old *site) (*rules, error) {
 	n := rules{maintenance: r.Maintenance}
 	var err error
 	if len(r.Auth.Allow)+len(r.Auth.Deny) > 0 {
-		if n.networks, err = guard.ParseNetworks(r.Auth.Allow, r.Auth.Deny); err != nil {
+		if n.networks, err = guard.ParseNetworks(r.Auth.Allow, r.Auth.Deny, p.apps); err != nil {
 			return nil, err
 		}
 	}
