@@ -213,7 +213,7 @@ func (x *exchange) relay(rest []byte) {
 func (x *exchange) relayBody(framing wire.Framing, chunked bool, rest []byte) (clean bool) {
 	switch framing {
 	case wire.NoBody:
-		clean = x.writeClient(x.out) && len(rest) == 0
+		clean = x.writeClientAt(x.out, x.headed) && len(rest) == 0
 	case wire.ByLength:
 		clean = x.relayLength(rest)
 	case wire.ByChunks:
@@ -297,7 +297,7 @@ func (x *exchange) relayLength(rest []byte) bool {
 		rest = rest[:left]
 	}
 	x.out = append(x.out, rest...)
-	if !x.writeClient(x.out) {
+	if !x.writeClientAt(x.out, x.headed) {
 		return false
 	}
 	left -= int64(len(rest))

@@ -186,8 +186,14 @@ func (x *exchange) enter(s *site) {
 // leave counts the request out.
 func (x *exchange) leave() {
 	if x.site != nil {
+		x.leaveAt(x.p.now())
+	}
+}
+
+func (x *exchange) leaveAt(now int64) {
+	if x.site != nil {
 		x.stats.inflight.Add(-1)
-		x.stats.last.Store(x.p.now())
+		x.stats.last.Store(now)
 	}
 	x.site = nil
 }
@@ -275,9 +281,12 @@ func (x *exchange) appendOurs(out []byte, hasDate bool) []byte {
 }
 
 // writeClient writes b to the client whole, and reports whether it did.
-func (x *exchange) writeClient(b []byte) bool {
+func (x *exchange) writeClient(b []byte) bool { return x.writeClientAt(b, x.p.now()) }
+
+// writeClientAt does it where the time is known.
+func (x *exchange) writeClientAt(b []byte, now int64) bool {
 	s := x.s
-	if hit := s.cw.arm(x.p.now() + int64(x.p.limits.WriteTimeout)); hit != 0 {
+	if hit := s.cw.arm(now + int64(x.p.limits.WriteTimeout)); hit != 0 {
 		x.lost(hit)
 		return false
 	}
@@ -313,7 +322,7 @@ func (x *exchange) end() bool {
 	}
 	x.finishUpload()
 	x.record(now)
-	s.served = true
+	s.served, s.began = true, now
 	s.ur.clear()
 	s.uw.clear()
 	if x.keep && !x.broken {
@@ -340,7 +349,7 @@ func (x *exchange) record(now int64) {
 	if x.trial != nil {
 		x.trial.count(&x.entry)
 	}
-	x.leave()
+	x.leaveAt(now)
 	x.p.access.Access(&x.entry)
 }
 

@@ -229,7 +229,7 @@ func (x *exchange) send() (int, error) {
 	var n int
 	var err error
 	if whole {
-		n, err = x.up.ask(x.out, x.asked)
+		n, err = x.up.ask(x.out, x.in, x.asked)
 	} else {
 		n, err = x.up.tell(x.out)
 	}

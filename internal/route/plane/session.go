@@ -49,7 +49,7 @@ type session struct {
 	w      int
 	small  *[]byte   // the borrowed buffer, to go back to
 	taken  error     // what has come of a request that was served in the wait for it
-	began  int64     // when the request's first byte was there
+	began  int64     // when the request's first byte was there, or since when it is idle
 	served bool      // at least one request
 	x      *exchange // the request in progress
 
@@ -251,7 +251,6 @@ func (s *session) take(n int) bool {
 		return false
 	}
 	s.release()
-	s.began = s.p.now()
 	if !s.expect(s.began) {
 		s.taken = io.EOF
 		return false

@@ -24,6 +24,11 @@ type socket struct {
 	askOnce func(fd uintptr) bool
 	asked   func() // of the call of ask in progress; nil once that has begun
 	checks  bool   // likewise
+	ahead   bool   // in is what the next read finds
+
+	// held is the descriptor while a step of a wait does more than to read: it
+	// stays open meanwhile. 0: there is none.
+	held uintptr
 }
 
 // reader is who waits for something to read without a buffer.
@@ -61,13 +66,17 @@ func newSocket(conn net.Conn, waits reader) *socket {
 		return nil
 	}
 	s := &socket{raw: raw, waits: waits}
-	s.in.once, s.out.once, s.askOnce = s.readOnce, s.writeOnce, s.askOrStop
+	s.in.once, s.out.once, s.askOnce = s.readOnce, s.writeOnce, s.askOrRead
 	return s
 }
 
 // read is net.Conn's Read. Without b, who waits gives a buffer as soon as there
 // is something to read, and not before.
 func (s *socket) read(b []byte) (int, error) {
+	if s.ahead {
+		s.ahead = false
+		return s.in.n, s.in.err
+	}
 	s.in.b = b
 	err := s.raw.Read(s.in.once)
 	s.in.b = nil
@@ -96,9 +105,15 @@ func (s *socket) readOnce(fd uintptr) bool {
 		s.in.n, s.in.err = 0, io.EOF
 	default:
 		s.in.n, s.in.err = n, nil
+		if !lent {
+			return true
+		}
 		// What comes from now on ends the next wait: nothing is lost by not
 		// looking for it first.
-		return !lent || !s.waits.take(n)
+		s.held = fd
+		taken := s.waits.take(n)
+		s.held = 0
+		return !taken
 	}
 	return true
 }
@@ -106,7 +121,10 @@ func (s *socket) readOnce(fd uintptr) bool {
 // write is net.Conn's Write.
 func (s *socket) write(b []byte) (int, error) {
 	s.out.b, s.out.n, s.out.err = b, 0, nil
-	err := s.raw.Write(s.out.once)
+	var err error
+	if s.held == 0 || !s.writeOnce(s.held) {
+		err = s.raw.Write(s.out.once)
+	}
 	s.out.b = nil
 	if err == nil {
 		err = s.out.err
@@ -130,36 +148,39 @@ func (s *socket) writeOnce(fd uintptr) bool {
 	return true
 }
 
-// ask writes b, calls asked, and waits until there is something to read: an
-// answer, or the end. That saves a read which would find nothing. What the wait
-// ends with is left for the next read to find; n and the error are those of the
-// write. Nobody may read meanwhile. Where check is set, a peer that has spoken
-// already is not asked, and the error is errSpoken.
-func (s *socket) ask(b []byte, check bool, asked func()) (n int, err error) {
-	s.out.b, s.out.n, s.out.err = b, 0, nil
+// ask writes b, calls asked, waits until there is something to read, an answer or
+// the end, and reads it into the buffer answer: the next read must be into that
+// one, and finds it there. n and the error are those of the write. Where check is
+// set, a peer that has spoken already is not asked, and the error is errSpoken.
+// Nobody may read meanwhile.
+func (s *socket) ask(b, answer []byte, check bool, asked func()) (n int, err error) {
+	s.out.b, s.out.n, s.out.err, s.in.b = b, 0, nil, answer
 	s.checks, s.asked = check, asked
 	err = s.raw.Read(s.askOnce)
 	if s.asked == nil { // it has begun
 		err = s.out.err
 	}
-	s.out.b, s.asked = nil, nil
+	s.out.b, s.in.b, s.asked = nil, nil, nil
 	return s.out.n, err
 }
 
-// askOrStop asks, and stops once something has come. The runtime forgets what
+// askOrRead asks, and reads once something has come. The runtime forgets what
 // came before it is called the first time, and nothing after: an answer that
 // comes during the write ends the wait.
-func (s *socket) askOrStop(fd uintptr) bool {
+func (s *socket) askOrRead(fd uintptr) bool {
 	asked := s.asked
 	if asked == nil {
-		return true
+		s.ahead = s.readOnce(fd)
+		return s.ahead
 	}
 	s.asked = nil
 	if s.checks && !unspoken(fd) {
 		s.out.err = errSpoken
 		return true
 	}
+	s.held = fd
 	s.out.n, s.out.err = s.write(s.out.b)
+	s.held = 0
 	asked()
 	return s.out.err != nil
 }

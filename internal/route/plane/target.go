@@ -303,10 +303,11 @@ func (u *link) tell(b []byte) (int, error) {
 	return u.write(b)
 }
 
-// ask writes b, calls asked, and may wait until there is something to read.
-func (u *link) ask(b []byte, asked func()) (int, error) {
+// ask writes b, calls asked, and may wait until there is an answer: what it has
+// read of it then is in the buffer answer, which the next read must be into.
+func (u *link) ask(b, answer []byte, asked func()) (int, error) {
 	if u.sock != nil {
-		return u.sock.ask(b, u.since > 0, asked)
+		return u.sock.ask(b, answer, u.since > 0, asked)
 	}
 	if u.since > 0 && !u.unused() {
 		return 0, errSpoken
