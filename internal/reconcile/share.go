@@ -96,6 +96,9 @@ func staticRoute(r route.Route, app landward.App, rel landward.Release, def Defa
 
 // processRoute sends a route's requests to the containers of a process.
 func processRoute(r route.Route, process string, d Desired, rel *landward.Release, o Observed, def Defaults) route.Route {
+	if p, _, ok := rel.Process(process); ok && r.Idle > 0 {
+		r.Ready, r.ReadyWithin = p.Health.Path, healthRule(p.Health, def.Health).Timeout
+	}
 	wanted := 0
 	for _, u := range Units(d.App, *rel, def) {
 		if u.Process != process {

@@ -145,6 +145,9 @@ func (r *Route) check(at string) error {
 	if r.Static != nil && !strings.HasPrefix(r.Static.Dir, "/") {
 		return landward.Invalid(at+".static.dir", "%q is not an absolute path", landward.Printable(r.Static.Dir))
 	}
+	if strings.ContainsFunc(r.Ready, func(c rune) bool { return c <= ' ' || c == 0x7f }) || r.Ready != "" && r.Ready[0] != '/' {
+		return landward.Invalid(at+".ready", "%q is not a path", landward.Printable(r.Ready))
+	}
 	if err := r.checkNames(at); err != nil {
 		return err
 	}

@@ -47,6 +47,11 @@ type Route struct {
 	// Idle is how long without a request until control is told that the app
 	// may sleep; 0: never.
 	Idle time.Duration `json:"idle,omitempty"`
+	// Ready is a path that must answer 2xx or 3xx before an app that was woken
+	// gets a request, and ReadyWithin how long one such answer may take [5 s];
+	// empty: it is enough that it listens.
+	Ready       string        `json:"ready,omitempty"`
+	ReadyWithin time.Duration `json:"ready_within,omitempty"`
 
 	// Networks are where the app's containers are, and Names what they find
 	// each other by: whole names, of one label ("db") or below "internal"

@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"

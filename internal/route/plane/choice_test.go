@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,6 +130,91 @@ func TestHeld(t *testing.T) {
 		if a := <-answers; a != "good morning" {
 			t.Errorf("answer %q", a)
 		}
+	}
+}
+
+// TestReady: an app that was woken gets nothing before its health path says so,
+// however many wait, and is not asked again after that.
+func TestReady(t *testing.T) {
+	var ready atomic.Bool
+	var asked, early atomic.Int64
+	addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/up" && r.Host == "shop.test":
+			asked.Add(1)
+			if !ready.Load() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		case !ready.Load():
+			early.Add(1)
+		}
+		_, _ = fmt.Fprint(w, "good morning")
+	})
+	asleep, awake := app("shop"), app("shop", addr)
+	asleep.State, awake.Ready = route.StateAsleep, "/up"
+	r := newRig(t, plane.Limits{}, asleep)
+	const clients = 20
+	answers := make(chan string, clients)
+	for range clients {
+		go func() {
+			_, body := get(t, r.client(t), "http://shop.test/")
+			answers <- body
+		}()
+	}
+	waittest.Eventually(t, "all are held", func() bool { return held(r) == clients })
+	r.apply(t, 2, awake)
+	waittest.Eventually(t, "it was asked more than once", func() bool { return asked.Load() > 3 })
+	if n := early.Load(); n > 0 || len(answers) > 0 {
+		t.Errorf("%d requests came before it was ready, %d were answered", n, len(answers))
+	}
+	ready.Store(true)
+	for range clients {
+		if a := <-answers; a != "good morning" {
+			t.Errorf("answer %q", a)
+		}
+	}
+	was := asked.Load()
+	get(t, r.client(t), "http://shop.test/")
+	if n := asked.Load(); n != was {
+		t.Errorf("it was asked %d times after it was ready", n-was)
+	}
+	if n := early.Load(); n > 0 {
+		t.Errorf("%d requests came before it was ready", n)
+	}
+}
+
+// held is how many requests are in progress.
+func held(r *rig) (n int64) {
+	for _, a := range r.Snapshot().Apps {
+		n += a.InFlight
+	}
+	return n
+}
+
+// TestNeverReady: who waited for an app that does not become ready is told so; who
+// comes later gets what the app says itself.
+func TestNeverReady(t *testing.T) {
+	addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/up" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		_, _ = fmt.Fprint(w, "broken")
+	})
+	asleep, awake := app("shop"), app("shop", addr)
+	asleep.State, awake.Ready, awake.Limits.Hold = route.StateAsleep, "/up", 100*time.Millisecond
+	r := newRig(t, plane.Limits{}, asleep)
+	first := make(chan string, 1)
+	go func() {
+		code, body := get(t, r.client(t), "http://shop.test/")
+		first <- fmt.Sprint(code, " ", body)
+	}()
+	waittest.Eventually(t, "it is held", func() bool { return held(r) == 1 })
+	r.apply(t, 2, awake)
+	if got := <-first; !strings.HasPrefix(got, "503 held|up|shop") {
+		t.Errorf("who waited got %q", got)
+	}
+	if code, body := get(t, r.client(t), "http://shop.test/"); code != 200 || body != "broken" {
+		t.Errorf("who came later got %d %q", code, body)
 	}
 }
 

@@ -18,6 +18,7 @@ const (
 	stale                      // a used connection turned out dead: try a new one
 	spoilt                     // likewise, before it was used: try the next
 	unreachable                // no connection to the target: nothing was sent
+	unready                    // it was woken a moment ago and says that it is not ready: nothing was sent
 	silent                     // the target closed before the first byte of an answer
 )
 
@@ -49,7 +50,7 @@ func (x *exchange) forward() {
 			return
 		}
 		switch {
-		case last == unreachable && x.p.now() < warm:
+		case (last == unreachable || last == unready) && x.p.now() < warm:
 			if !x.p.pause(listenAgain) {
 				break
 			}
@@ -94,6 +95,8 @@ func (x *exchange) noAnswer(last outcome) {
 	f := route.Fault{Status: http.StatusServiceUnavailable, Code: route.CodeNoTarget, App: x.site.app,
 		State: x.site.state, RetryAfter: 30}
 	switch {
+	case last == unready:
+		f.Code = route.CodeHeld
 	case last == silent:
 		f = route.Fault{Status: http.StatusBadGateway, Code: route.CodeReset, App: x.site.app}
 	case x.site.state == route.StateStarting:
@@ -177,6 +180,9 @@ func (x *exchange) drop() {
 // attempt sends the request to one target and relays the answer. careful is
 // for a request that must not be sent twice.
 func (x *exchange) attempt(t *target, fresh, careful bool) outcome {
+	if x.site.ready != "" && x.site.warm.Load() > x.start && !x.ready(t) {
+		return unready
+	}
 	if !fresh {
 		x.up = t.take(x.host, x.start, careful)
 	}

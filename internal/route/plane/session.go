@@ -57,6 +57,7 @@ type session struct {
 	nudge          sync.Mutex  // held by who asks the session to park
 	stays          atomic.Bool // it could not be parked
 	busy           atomic.Int64
+	body           pace
 	up             atomic.Pointer[link]
 	tunnel         atomic.Pointer[tunnel]
 }

@@ -1,6 +1,7 @@
 package plane
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +37,13 @@ type site struct {
 	born int64 // when it was made, as now() tells
 	// warm is until when an app that has just been woken may take to listen, as
 	// now() tells; 0 once it does.
-	warm  atomic.Int64
+	warm atomic.Int64
+	// ready is the path that says whether it can answer then, readyWithin how
+	// long that may take.
+	ready       string
+	readyWithin time.Duration
+	asking      sync.Mutex // held by who asks there
+
 	held  atomic.Int64 // requests that wait for the app
 	told  atomic.Int64 // when control was last told that the app is idle
 	plane *Plane
@@ -47,6 +54,9 @@ const maxHeld = 1000
 
 // defaultHold is how long a request waits for an app that sleeps or is paused.
 const defaultHold = time.Minute
+
+// defaultReady is how long an app may take to say that it is ready.
+const defaultReady = 5 * time.Second
 
 // siteOf makes a route ready. old is the site in use under the same key, or
 // nil: what it has learned goes on where its rules are the same. The caller
@@ -59,8 +69,13 @@ func (p *Plane) siteOf(r *route.Route, old *site) (*site, error) {
 		readTimeout:  int64(p.limits.ReadTimeout),
 		answerWithin: int64(p.limits.AnswerWithin),
 		holdFor:      defaultHold,
+		ready:        r.Ready,
+		readyWithin:  defaultReady,
 		born:         p.now(),
 		https:        r.HTTPS,
+	}
+	if r.ReadyWithin > 0 {
+		s.readyWithin = r.ReadyWithin
 	}
 	if r.Strip {
 		s.strip = r.Prefix

@@ -44,6 +44,9 @@ func (x *exchange) startUpload() {
 	u := &upload{x: x, done: make(chan struct{}), buf: x.p.bodies.Get().(*[]byte), call: x.calls()}
 	x.upload = u
 	n := copy(*u.buf, x.s.in[x.headLen:x.s.w])
+	if !u.call {
+		x.s.body.begin(x.p.now())
+	}
 	go u.run((*u.buf)[:n])
 }
 
@@ -51,6 +54,7 @@ func (x *exchange) startUpload() {
 func (u *upload) run(have []byte) {
 	defer close(u.done)
 	x := u.x
+	defer x.s.body.end()
 	if len(have) > 0 {
 		u.moving.Store(true)
 	}
@@ -181,6 +185,7 @@ func (u *upload) take(read func() (int, error)) (int, error) {
 	hit := s.cr.disarm()
 	if n > 0 {
 		u.moving.Store(true)
+		s.body.bytes.Add(int64(n))
 		return n, nil
 	}
 	u.says = route.Fault{Code: route.CodeClientGone}

@@ -32,6 +32,12 @@ const (
 	goneAfter = int64(time.Second)
 	// idleInCrowd is how long a client may be idle when there are many.
 	idleInCrowd = int64(2 * time.Second)
+	// slowInCrowd is for how long a client may then send less of a body than
+	// slowRate bytes a second, and slowWrite what part of WriteTimeout a write
+	// may take.
+	slowInCrowd = int64(5 * time.Second)
+	slowRate    = 240
+	slowWrite   = 4
 )
 
 // arm sets the deadline and returns 0, or the reason for which the guard has
@@ -114,6 +120,9 @@ func (s *session) sweep(now int64, crowded bool) {
 		_ = s.conn.SetWriteDeadline(past)
 	}
 	s.sweepIdle(now, crowded)
+	if crowded {
+		s.sweepSlow(now)
+	}
 	busy := s.busy.Load()
 	if up == nil {
 		return
@@ -150,4 +159,41 @@ func (s *session) sweepIdle(now int64, crowded bool) {
 			_ = s.conn.SetReadDeadline(past)
 		}
 	}
+}
+
+// sweepSlow ends the request of a client that makes next to no use of its
+// connection, when others need one. While there is room, it may take its time: a
+// body that comes in drops can be an honest stream.
+func (s *session) sweepSlow(now int64) {
+	if s.body.slow(now) && s.cr.hit(hitTimeout) {
+		_ = s.conn.SetReadDeadline(past)
+	}
+	limit := int64(s.p.limits.WriteTimeout)
+	at := s.cw.at.Load()
+	if at > 0 && now > at-limit+limit/slowWrite && s.cw.at.CompareAndSwap(at, hitTimeout) {
+		_ = s.conn.SetWriteDeadline(past)
+	}
+}
+
+// pace is how fast a client sends a body.
+type pace struct {
+	since atomic.Int64 // when it began, as now() tells; 0: there is no body to come
+	bytes atomic.Int64 // that have come since
+}
+
+// begin counts from now on.
+func (p *pace) begin(now int64) {
+	p.bytes.Store(0)
+	p.since.Store(now)
+}
+
+func (p *pace) end() { p.since.Store(0) }
+
+// slow reports whether the client has had time, and was slower than slowRate.
+func (p *pace) slow(now int64) bool {
+	since := p.since.Load()
+	if since == 0 || now-since < slowInCrowd {
+		return false
+	}
+	return p.bytes.Load() < slowRate*((now-since)/int64(time.Second))
 }
