@@ -210,11 +210,11 @@ func TestAppCallsApp(t *testing.T) {
 	var callee *harness.Repo
 	for _, name := range []string{"caller", "callee"} {
 		repo := s.NewRepo(name)
-		repo.Testapp("of "+name, "")
 		if name == "callee" {
 			callee = repo
 			repo.Write("landward.yaml", "routes:\n  auth: {allow: [10.0.0.0/8, 127.0.0.0/8]}\n")
 		}
+		repo.Testapp("of "+name, "")
 		repo.Push()
 		s.WantGet(name, "/", "of "+name)
 	}
@@ -227,8 +227,8 @@ func TestAppCallsApp(t *testing.T) {
 	if code, body := s.Get("caller", fetch+"callee.localhost&path=/"); code != http.StatusForbidden {
 		t.Errorf("an app is taken for a client of 10.0.0.0/8: %d %s", code, body)
 	}
-	callee.Testapp("for all", "")
 	callee.Write("landward.yaml", "{}\n")
+	callee.Testapp("for all", "")
 	callee.Push()
 	if code, body := s.Get("caller", fetch+"callee.localhost&path=/"); code != http.StatusOK || !strings.HasPrefix(body, "for all") {
 		t.Errorf("an app that calls another gets %d: %s", code, body)
