@@ -231,6 +231,13 @@ func (w *witness) all(t *testing.T) []sight {
 	return slices.Clone(w.seen)
 }
 
+// soFar are the requests that were seen until now.
+func (w *witness) soFar() []sight {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.seen)
+}
+
 // count is how many requests were seen so far.
 func (w *witness) count() int {
 	w.mu.Lock()

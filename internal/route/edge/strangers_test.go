@@ -319,7 +319,7 @@ func TestConnect(t *testing.T) {
 			}
 		}
 	})
-	for _, s := range w.seen {
+	for _, s := range w.soFar() {
 		if s.Method != http.MethodGet || s.RequestURI == "/smuggled" {
 			t.Errorf("the app saw %q", s)
 		}
