@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"landward/internal/waittest"
 )
 
 func TestCacheHonoursTTLs(t *testing.T) {
@@ -171,7 +173,7 @@ func TestStaleWhileSlow(t *testing.T) {
 		t.Errorf("%d flights, want 2", n)
 	}
 	close(release) // what was begun is finished, and kept
-	eventually(t, func() bool { return ask(t, s, insider, "example.com", dns.TypeA).Answer[0].Header().Ttl == 60 })
+	waittest.Eventually(t, "the name is asked for anew", func() bool { return ask(t, s, insider, "example.com", dns.TypeA).Answer[0].Header().Ttl == 60 })
 }
 
 func TestCacheIsBounded(t *testing.T) {

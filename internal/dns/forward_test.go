@@ -12,6 +12,8 @@ import (
 	"github.com/miekg/dns"
 
 	lwdns "landward/internal/dns"
+
+	"landward/internal/waittest"
 )
 
 // forwarding is options with upstreams and a short patience with them.
@@ -167,7 +169,7 @@ func TestOneFlight(t *testing.T) {
 			answers <- r
 		}()
 	}
-	eventually(t, func() bool { return s.Stats().Queries == many })
+	waittest.Eventually(t, "all questions are counted", func() bool { return s.Stats().Queries == many })
 	close(release)
 	for range many {
 		if r := <-answers; r != nil {
@@ -177,20 +179,6 @@ func TestOneFlight(t *testing.T) {
 	// Twice where the upstream was slower than the first try's patience.
 	if n := s.Stats().Forwarded; n != 1 {
 		t.Errorf("%d flights", n)
-	}
-}
-
-func eventually(t testing.TB, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatal("it did not happen")
-		}
 	}
 }
 
@@ -216,7 +204,7 @@ func TestOverload(t *testing.T) {
 				}
 			})
 		}
-		eventually(t, func() bool { return s.Stats().Forwarded == before+uint64(n) })
+		waittest.Eventually(t, "all are forwarded", func() bool { return s.Stats().Forwarded == before+uint64(n) })
 	}
 	full := func(from string) {
 		t.Helper()
@@ -233,7 +221,7 @@ func TestOverload(t *testing.T) {
 	wantData(t, ask(t, s, lan, "paas.local", dns.TypeA), "A 192.0.2.10")
 	close(release)
 	wg.Wait()
-	eventually(t, func() bool { return ask(t, s, lan, "later.example.com", dns.TypeA).Rcode == dns.RcodeSuccess })
+	waittest.Eventually(t, "the name is there", func() bool { return ask(t, s, lan, "later.example.com", dns.TypeA).Rcode == dns.RcodeSuccess })
 }
 
 // TestShutdownWhileWaiting: Run ends although an upstream never answers.
@@ -253,7 +241,7 @@ func TestShutdownWhileWaiting(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, func() bool { return s.Stats().Forwarded == 2 })
+	waittest.Eventually(t, "all are forwarded", func() bool { return s.Stats().Forwarded == 2 })
 	t.Cleanup(func() {
 		for _, c := range conns {
 			c.Close()

@@ -9,6 +9,8 @@ import (
 	"github.com/miekg/dns"
 
 	lwdns "landward/internal/dns"
+
+	"landward/internal/waittest"
 )
 
 // burst sends n questions over UDP from an address and returns how many answers
@@ -26,7 +28,7 @@ func burst(t *testing.T, s *lwdns.Server, from string, n int) (whole, truncated 
 			t.Fatal(err)
 		}
 	}
-	eventually(t, func() bool { return s.Stats().Queries == before.Queries+uint64(n) })
+	waittest.Eventually(t, "all questions are counted", func() bool { return s.Stats().Queries == before.Queries+uint64(n) })
 	end := s.Stats()
 	slips := (int(end.RateLimited-before.RateLimited) + 1) / 2
 	want := n - int(end.RateLimited-before.RateLimited)
@@ -193,7 +195,7 @@ func TestConnections(t *testing.T) {
 	for _, c := range open {
 		c.Close()
 	}
-	eventually(t, func() bool { return try(lan) })
+	waittest.Eventually(t, "the client is let in again", func() bool { return try(lan) })
 }
 
 func TestSilentConnectionsAreClosed(t *testing.T) {
@@ -226,7 +228,7 @@ func TestSilentConnectionsAreClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	eventually(t, func() bool {
+	waittest.Eventually(t, "the connection is closed", func() bool {
 		if conn.WriteMsg(question("paas.local", dns.TypeA)) != nil {
 			return true
 		}

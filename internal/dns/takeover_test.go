@@ -13,6 +13,7 @@ import (
 
 	lwdns "landward/internal/dns"
 	"landward/internal/landward"
+	"landward/internal/waittest"
 )
 
 // again gives a socket to another server, as it goes to another process.
@@ -96,7 +97,7 @@ func TestTakeOver(t *testing.T) {
 	}
 	for range 20 {
 		n := asked.Load()
-		eventually(t, func() bool { return asked.Load() > n+20 })
+		waittest.Eventually(t, "twenty more are asked", func() bool { return asked.Load() > n+20 })
 		_, next := runOn(t, options(), again(t, sock))
 		stop()
 		stop = next
@@ -131,7 +132,7 @@ func TestDrain(t *testing.T) {
 			answers <- r
 		}()
 	}
-	eventually(t, func() bool { return one.Stats().Forwarded == 2 })
+	waittest.Eventually(t, "all are forwarded", func() bool { return one.Stats().Forwarded == 2 })
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -139,7 +140,7 @@ func TestDrain(t *testing.T) {
 	}()
 	_, _ = runOn(t, o, again(t, sock))
 	// A question that comes now is the new server's.
-	eventually(t, func() bool {
+	waittest.Eventually(t, "the new server answers", func() bool {
 		r, _, err := dialFrom("udp", insider).Exchange(question("paas.local", dns.TypeA), sock.UDP.LocalAddr().String())
 		return err == nil && len(r.Answer) == 1
 	})

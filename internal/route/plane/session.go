@@ -37,7 +37,7 @@ type session struct {
 	proto  string       // what the client speaks where that is not HTTP/1.x
 	server string       // the name that its TLS handshake asked for
 	tcp    *net.TCPConn // below TLS and the like; nil where there is none
-	sock   *socket      // nil where the connection is not plain TCP
+	sock   *socket      // nil where there is TLS or the like in between
 	ip     netip.Addr
 	fixed  []byte // the forwarded headers that are the same for every request
 	// trusted is set where the peer is a front proxy whose word counts, counted
@@ -180,8 +180,8 @@ var (
 // How reading a head can end where there is none to serve.
 var (
 	errPark   = errors.New("idle")
-	errServed = errors.New("served")       // the request is answered, and to be ended
-	errAgain  = errors.New("served whole") // as many as there were
+	errServed = errors.New("served")           // and still to be finished
+	errAgain  = errors.New("served, and more") // what came after it is here
 )
 
 // request reads and answers one request and reports whether another may come.
