@@ -4,16 +4,16 @@ import (
 	"io"
 	"net"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"landward/internal/route/sockio"
 )
 
 // socket reads from and writes to a plain connection. It does so as the
-// connection itself would, and waits as it would, deadlines included; but a
-// system call that cannot block is not announced to the scheduler. An announced
-// one that takes some twenty microseconds, as a write to a neighbour does, has
-// its processor taken away and given to another thread.
+// connection itself would, and waits as it would, deadlines included; but what
+// does not wait is not announced to the scheduler, and a request can be served,
+// or an answer be had, within one wait.
 //
 // One goroutine may read while another writes.
 type socket struct {
@@ -92,7 +92,7 @@ func (s *socket) readOnce(fd uintptr) bool {
 	if lent {
 		b = s.waits.borrow()
 	}
-	n, err := receive(fd, b)
+	n, err := sockio.Receive(fd, b)
 	switch {
 	case err == unix.EAGAIN:
 		if lent {
@@ -135,7 +135,7 @@ func (s *socket) write(b []byte) (int, error) {
 // writeOnce reports false where there is no room; then the runtime waits.
 func (s *socket) writeOnce(fd uintptr) bool {
 	for s.out.n < len(s.out.b) {
-		n, err := send(fd, s.out.b[s.out.n:])
+		n, err := sockio.Send(fd, s.out.b[s.out.n:])
 		if err == unix.EAGAIN {
 			return false
 		}
@@ -174,7 +174,7 @@ func (s *socket) askOrRead(fd uintptr) bool {
 		return s.ahead
 	}
 	s.asked = nil
-	if s.checks && !unspoken(fd) {
+	if s.checks && !sockio.Silent(fd) {
 		s.out.err = errSpoken
 		return true
 	}
@@ -188,14 +188,8 @@ func (s *socket) askOrRead(fd uintptr) bool {
 // quiet reports whether the peer is there and has said nothing that has not been
 // read.
 func (s *socket) quiet() (quiet bool) {
-	err := s.raw.Control(func(fd uintptr) { quiet = unspoken(fd) })
+	err := s.raw.Control(func(fd uintptr) { quiet = sockio.Silent(fd) })
 	return err == nil && quiet
-}
-
-func unspoken(fd uintptr) bool {
-	var one [1]byte
-	_, err := call(unix.SYS_RECVFROM, fd, one[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
-	return err == unix.EAGAIN
 }
 
 // hungUp reports whether the peer of a connection has closed its side, whatever
@@ -211,24 +205,4 @@ func hungUp(conn syscall.Conn) (end bool) {
 		end = n > 0 || err != nil && err != unix.EINTR //nolint:errorlint // package unix returns it as it is
 	})
 	return end || err != nil
-}
-
-// receive is recvfrom(2), and never waits. b must not be empty.
-func receive(fd uintptr, b []byte) (int, syscall.Errno) {
-	return call(unix.SYS_RECVFROM, fd, b, unix.MSG_DONTWAIT)
-}
-
-// send is sendto(2), and never waits. b must not be empty.
-func send(fd uintptr, b []byte) (int, syscall.Errno) {
-	return call(unix.SYS_SENDTO, fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-}
-
-// call is one of the two, again where a signal has come between.
-func call(which, fd uintptr, b []byte, flags uintptr) (int, syscall.Errno) {
-	for {
-		n, _, err := unix.RawSyscall6(which, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), flags, 0, 0) //nolint:gosec // the buffer lives until the call has returned
-		if err != unix.EINTR {
-			return int(n), err //nolint:gosec // no more than len(b); where there is an error, nobody looks
-		}
-	}
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"landward/internal/route/sockio"
 )
 
 // Plain is a connection that wraps a TCP connection and changes no byte of
@@ -277,9 +279,13 @@ func (a *Answer) pushBody(fd uintptr) (int, error) {
 // message writes bytes in memory. more: others follow at once, so the kernel
 // need not send a packet for these alone.
 func (a *Answer) message(fd uintptr, b []byte, more bool) (int, error) {
-	flags := unix.MSG_NOSIGNAL
+	send := sockio.Send
 	if more {
-		flags |= unix.MSG_MORE
+		send = sockio.SendMore
 	}
-	return unix.SendmsgN(int(fd), b, nil, nil, flags) //nolint:gosec // a descriptor fits
+	n, err := send(fd, b)
+	if err != 0 {
+		return 0, err
+	}
+	return n, nil
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"landward/internal/route/sockio"
 )
 
 // Conn is a connection to a target that tells whether it can be used again.
@@ -163,18 +165,19 @@ func (s *sock) Read(b []byte) (int, error) {
 	if s.raw == nil || len(b) == 0 {
 		return 0, errNothing
 	}
-	n, err := 0, error(nil)
+	var n int
+	var err syscall.Errno
 	if e := s.raw.Read(func(fd uintptr) bool {
-		n, err = again(func() (int, error) { return unix.Read(int(fd), b) }) //nolint:gosec // a descriptor fits
+		n, err = sockio.Receive(fd, b)
 		return true
 	}); e != nil {
 		return 0, e
 	}
 	switch {
-	case errors.Is(err, unix.EAGAIN):
+	case err == unix.EAGAIN:
 		return 0, errNothing
-	case err != nil:
-		return 0, os.NewSyscallError("read", err)
+	case err != 0:
+		return 0, os.NewSyscallError("recvfrom", err)
 	case n == 0:
 		return 0, errGone
 	}
@@ -187,30 +190,19 @@ var errGone = errors.New("closed by the target")
 // Write writes; the farewell of a connection that is being closed is not
 // waited for: the sweeper of the plane closes many.
 func (s *sock) Write(b []byte) (int, error) {
-	if !s.closing.Load() || s.raw == nil {
+	if !s.closing.Load() || s.raw == nil || len(b) == 0 {
 		return s.Conn.Write(b)
 	}
-	n, err := 0, error(nil)
+	var n int
+	var err syscall.Errno
 	if e := s.raw.Write(func(fd uintptr) bool {
-		n, err = again(func() (int, error) {
-			return unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT) //nolint:gosec // a descriptor fits
-		})
+		n, err = sockio.Send(fd, b)
 		return true
 	}); e != nil {
 		return 0, e
 	}
-	if err != nil {
-		return 0, os.NewSyscallError("sendmsg", err)
+	if err != 0 {
+		return 0, os.NewSyscallError("sendto", err)
 	}
 	return n, nil
-}
-
-// again repeats a system call that a signal interrupted.
-func again(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
 }
