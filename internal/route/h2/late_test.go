@@ -37,6 +37,7 @@ func TestLate(t *testing.T) {
 				}
 			}()
 			out <- http2.ClientPreface + raw(4, 0, 0, "")
+			synctest.Wait() // it is on its way before the peer acknowledges the server's settings
 			left := 0
 			if asks {
 				out <- raw(1, 5, 1, string(p.block(ask("GET", "/hello")...)))
