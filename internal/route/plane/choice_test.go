@@ -112,7 +112,14 @@ func TestHeld(t *testing.T) {
 		t.Fatalf("app %d was woken", app)
 	}
 	// The container has its address before the app in it listens.
-	addr := net.JoinHostPort(waittest.Loopback(), "8080")
+	free, err := net.Listen("tcp", net.JoinHostPort(waittest.Loopback(), "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := free.Addr().String()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
 	r.apply(t, 2, app("shop", addr))
 	select {
 	case a := <-answers:
