@@ -84,6 +84,9 @@ type Health struct {
 	Grace    time.Duration `json:"grace,omitempty"`    // from start until it must be healthy; 0: 60 s
 }
 
+// HealthAgent is the User-Agent of who asks a health path.
+const HealthAgent = "Landward-Health/1"
+
 // Resources are a process's limits, per container. Zero means the default of
 // the installation, never "no limit".
 type Resources struct {

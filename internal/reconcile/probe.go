@@ -94,7 +94,7 @@ func get(ctx context.Context, conn net.Conn, addr netip.AddrPort, host, path str
 	req.URL.Opaque = path // as the user wrote it
 	req.Host = host
 	req.Close = true
-	req.Header.Set("User-Agent", "Landward-Health/1")
+	req.Header.Set("User-Agent", landward.HealthAgent)
 	req.Header.Set("X-Forwarded-Proto", "https") // an app that redirects to HTTPS shall not redirect this
 	transport := &http.Transport{
 		DialContext:            func(context.Context, string, string) (net.Conn, error) { return conn, nil },

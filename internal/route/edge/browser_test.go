@@ -146,13 +146,14 @@ func browse(t *testing.T, reports <-chan said, so func(said) bool, home, url str
 	for tries := 1; ; tries++ {
 		changed := watchNetwork(t)
 		s, log := view(t, reports, changed, home, url, flags...)
-		if last := tries == 10 || !changed(); last && !so(s) {
-			t.Errorf("%+v\n%s", s, log)
-			return
-		} else if last {
-			return
+		if tries < 10 && changed() {
+			t.Logf("the machine's network has changed meanwhile: once more after %+v", s)
+			continue
 		}
-		t.Logf("the machine's network has changed meanwhile: once more after %+v", s)
+		if !so(s) {
+			t.Errorf("%+v\n%s", s, log)
+		}
+		return
 	}
 }
 

@@ -61,9 +61,7 @@ func (c *parkable) answer(t testing.TB) {
 
 func (c *parkable) say(t testing.TB, s string) {
 	t.Helper()
-	if _, err := io.WriteString(c.Conn, s); err != nil {
-		t.Fatal(err)
-	}
+	say(t, c.Conn, s)
 }
 
 // park has one answer on the connection and waits until n are parked.

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"landward/internal/landward"
 )
 
 // readyHead bounds what is read of an answer that says whether an app is ready.
@@ -36,7 +38,7 @@ func (p *Plane) isReady(t *target, host []byte, path string, within time.Duratio
 	if u.conn.SetDeadline(time.Now().Add(within)) != nil {
 		return false
 	}
-	const rest = "User-Agent: Landward-Health/1\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
+	const rest = "User-Agent: " + landward.HealthAgent + "\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
 	if _, err := io.WriteString(u.conn, "GET "+path+" HTTP/1.1\r\nHost: "+string(host)+"\r\n"+rest); err != nil {
 		return false
 	}

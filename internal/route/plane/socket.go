@@ -52,16 +52,12 @@ type transfer struct {
 // newSocket returns nil where conn is no plain connection. waits may be nil where
 // every read brings a buffer.
 func newSocket(conn net.Conn, waits reader) *socket {
-	var raw syscall.RawConn
-	var err error
-	switch conn := conn.(type) {
-	case *net.TCPConn:
-		raw, err = conn.SyscallConn()
-	case *net.UnixConn:
-		raw, err = conn.SyscallConn()
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
 	default:
 		return nil
 	}
+	raw, err := conn.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return nil
 	}

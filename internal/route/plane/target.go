@@ -309,10 +309,7 @@ func (u *link) ask(b, answer []byte, asked func()) (int, error) {
 	if u.sock != nil {
 		return u.sock.ask(b, answer, u.since > 0, asked)
 	}
-	if u.since > 0 && !u.unused() {
-		return 0, errSpoken
-	}
-	n, err := u.conn.Write(b)
+	n, err := u.tell(b)
 	asked()
 	return n, err
 }
